@@ -1,0 +1,210 @@
+//! A recorder that is on: what records go through, and how they are made.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use tidegauge_schemas::journal::{CheckpointSlot, EventSlot, SampleSlot, StringUse};
+use tidegauge_schemas::{CheckpointKind, EventKind};
+
+use crate::host::{self, HostProbe};
+use crate::journal::Journal;
+
+/// The recorder that the free functions and [`crate::RecordingAllocator`] write to.
+static ACTIVE: AtomicPtr<Active> = AtomicPtr::new(std::ptr::null_mut());
+
+thread_local! {
+    static THREAD_ID: Cell<u32> = const { Cell::new(0) };
+    /// Generation of a journal, and the site of this thread in it.
+    static SITE: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Ids of the metrics that the recorder itself samples.
+#[derive(Debug, Clone, Copy)]
+struct Metrics {
+    rss: u32,
+    peak_rss: u32,
+    virtual_size: u32,
+    shared: u32,
+}
+
+/// A running recorder. Lives as long as the process: a thread may come to it at any time.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) journal: &'static Journal,
+    host: Option<HostProbe>,
+    counters_at_checkpoints: bool,
+    metrics: Metrics,
+}
+
+/// The recorder that is on, if one is: a load and a branch.
+#[inline]
+pub(crate) fn active() -> Option<&'static Active> {
+    // SAFETY: only `install` stores here, addresses of what lives as long as the process.
+    unsafe { ACTIVE.load(Ordering::Acquire).as_ref() }
+}
+
+impl Active {
+    pub(crate) fn new(journal: &'static Journal, counters_at_checkpoints: bool) -> Self {
+        let name = |name| journal.intern(name, StringUse::Name);
+        let metrics = Metrics {
+            rss: name("rss_bytes"),
+            peak_rss: name("peak_rss_bytes"),
+            virtual_size: name("virtual_bytes"),
+            shared: name("shared_bytes"),
+        };
+        Self { journal, host: HostProbe::open(), counters_at_checkpoints, metrics }
+    }
+
+    /// Makes this the recorder of the process; false if there is one that is on.
+    pub(crate) fn install(&'static self) -> bool {
+        let own = std::ptr::from_ref(self).cast_mut();
+        let installed = ACTIVE.compare_exchange(std::ptr::null_mut(), own, Ordering::AcqRel, Ordering::Acquire);
+        installed.is_ok() || {
+            // One that this process inherited by fork is dead here, and may be replaced.
+            active().is_some_and(|other| !other.journal.is_open()) && {
+                ACTIVE.store(own, Ordering::Release);
+                true
+            }
+        }
+    }
+
+    /// Undoes [`Self::install`].
+    pub(crate) fn uninstall(&'static self) {
+        let own = std::ptr::from_ref(self).cast_mut();
+        // A failure means that another one is installed: then there is nothing to undo.
+        let _ = ACTIVE.compare_exchange(own, std::ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// An allocation by this thread, at the site that it is in.
+    #[inline]
+    pub(crate) fn alloc(&self, device: i16, address: u64, size_bytes: u64) {
+        self.event(EventKind::Alloc, device, address, Some(size_bytes), self.site());
+    }
+
+    /// A free by this thread.
+    #[inline]
+    pub(crate) fn free(&self, device: i16, address: u64) {
+        self.event(EventKind::Free, device, address, None, 0);
+    }
+
+    #[inline]
+    fn event(&self, kind: EventKind, device: i16, address: u64, size_bytes: Option<u64>, site: u32) {
+        let event = EventSlot {
+            ticks: self.journal.ticks(),
+            kind,
+            device,
+            address: Some(address),
+            size_bytes,
+            stream: None,
+            pool: 0,
+            site,
+            thread: thread_id(),
+            category: None,
+        };
+        self.journal.record(event.encode());
+    }
+
+    /// A checkpoint, and with it the process's counters if they were asked for.
+    pub(crate) fn checkpoint(&self, checkpoint: Checkpoint) {
+        let slot = CheckpointSlot {
+            ticks: self.journal.ticks(),
+            kind: checkpoint.kind,
+            name: checkpoint.name,
+            step: checkpoint.step.or_else(|| self.journal.current_step()),
+            epoch: checkpoint.epoch.or_else(|| self.journal.current_epoch()),
+            thread: thread_id(),
+            value: checkpoint.value,
+            batch_size: checkpoint.batch_size,
+        };
+        let seq = self.journal.record(slot.encode());
+        if self.counters_at_checkpoints && seq.is_some() {
+            self.sample_host(seq);
+        }
+    }
+
+    /// The id of a name.
+    pub(crate) fn name(&self, text: &str) -> u32 {
+        self.journal.intern(text, StringUse::Name)
+    }
+
+    /// A counter of the program.
+    pub(crate) fn counter(&self, metric: u32, device: i16, value: f64) {
+        self.sample(metric, device, value, None);
+    }
+
+    fn sample(&self, metric: u32, device: i16, value: f64, checkpoint: Option<u64>) {
+        let ticks = self.journal.ticks();
+        let slot = SampleSlot { ticks, metric, device, pid: None, value, checkpoint, thread: thread_id() };
+        self.journal.record(slot.encode());
+    }
+
+    /// Samples the process's memory, as of the checkpoint with that `seq` if there is one.
+    pub(crate) fn sample_host(&self, checkpoint: Option<u64>) {
+        let Some(memory) = self.host.as_ref().and_then(HostProbe::read) else { return };
+        self.sample(self.metrics.rss, -1, memory.rss_bytes as f64, checkpoint);
+        if checkpoint.is_none() {
+            self.sample(self.metrics.virtual_size, -1, memory.virtual_bytes as f64, None);
+            self.sample(self.metrics.shared, -1, memory.shared_bytes as f64, None);
+        }
+    }
+
+    /// Samples the kernel's own record of the highest resident size.
+    pub(crate) fn sample_peak(&self) {
+        if let Some(peak) = host::peak_rss_bytes() {
+            self.sample(self.metrics.peak_rss, -1, peak as f64, None);
+        }
+    }
+
+    /// Whether the host's memory can be read at all.
+    pub(crate) fn has_host_probe(&self) -> bool {
+        self.host.is_some()
+    }
+
+    fn site(&self) -> u32 {
+        match SITE.try_with(Cell::get) {
+            Ok((generation, site)) if generation == self.journal.generation => site,
+            _ => 0,
+        }
+    }
+
+    /// Puts this thread at a site; the one before, to come back to.
+    pub(crate) fn enter_site(&self, name: &str) -> (u32, u32) {
+        let site = self.journal.intern(name, StringUse::Site);
+        SITE.replace((self.journal.generation, site))
+    }
+}
+
+/// Puts this thread back to the site that it was at.
+pub(crate) fn leave_site(before: (u32, u32)) {
+    SITE.set(before);
+}
+
+/// A checkpoint to be recorded; what is `None` is taken from where the program is, or unknown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checkpoint {
+    pub(crate) kind: CheckpointKind,
+    pub(crate) name: u32,
+    pub(crate) step: Option<i64>,
+    pub(crate) epoch: Option<u32>,
+    pub(crate) value: Option<f64>,
+    pub(crate) batch_size: Option<u64>,
+}
+
+impl Checkpoint {
+    pub(crate) const fn new(kind: CheckpointKind, name: u32) -> Self {
+        Self { kind, name, step: None, epoch: None, value: None, batch_size: None }
+    }
+}
+
+/// The operating system's id of this thread.
+#[inline]
+fn thread_id() -> u32 {
+    let known = THREAD_ID.try_with(Cell::get).unwrap_or(0);
+    if known != 0 {
+        return known;
+    }
+    let id = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    // While the thread's locals are being destroyed the id is asked for each time.
+    let _ = THREAD_ID.try_with(|known| known.set(id));
+    id
+}

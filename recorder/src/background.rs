@@ -1,0 +1,170 @@
+//! The recorder's own threads: one provides chunks and takes samples, one seals.
+//!
+//! They take no signals, and what they allocate is not recorded.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tidegauge_schemas::journal::{Counter, SLOTS_PER_CHUNK};
+
+use crate::active::Active;
+use crate::guard::OwnWork;
+use crate::part_target::PartTarget;
+use crate::sealer::{Finished, Sealer};
+use crate::ticks;
+
+/// Chunks made ready beforehand at least: 2 MiB each.
+const MIN_AHEAD: u64 = 2;
+/// And at most, when records come in fast: 64 MiB, which at ten million records a second last for 0.1 s.
+const MAX_AHEAD: u64 = 32;
+/// How often the provider looks if nothing wakes it.
+const PROVIDER_TICK: Duration = Duration::from_millis(100);
+/// How often clocks are compared.
+const ANCHOR_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel's own peak is read, which costs more than the current size.
+const PEAK_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells the threads to end.
+#[derive(Debug, Default)]
+pub(crate) struct StopSignal {
+    stopping: AtomicBool,
+    reserved: AtomicU64,
+}
+
+impl StopSignal {
+    /// No more than `reserved` records will come.
+    pub(crate) fn give(&self, reserved: u64) {
+        self.reserved.store(reserved, Ordering::Relaxed);
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn given(&self) -> Option<u64> {
+        self.stopping.load(Ordering::Acquire).then(|| self.reserved.load(Ordering::Relaxed))
+    }
+}
+
+/// Starts the thread that provides chunks, samples, and wakes the sealer.
+pub(crate) fn spawn_provider(
+    active: &'static Active,
+    stop: &'static StopSignal,
+    interval: Duration,
+    sealer: std::thread::Thread,
+) -> std::io::Result<JoinHandle<()>> {
+    spawn("tidegauge-feed", move || {
+        active.journal.set_provider(std::thread::current());
+        provide(active, stop, interval, &sealer);
+    })
+}
+
+/// Starts the thread that seals.
+pub(crate) fn spawn_sealer(
+    active: &'static Active,
+    stop: &'static StopSignal,
+    target: PartTarget,
+) -> std::io::Result<JoinHandle<Finished>> {
+    spawn("tidegauge-seal", move || {
+        let mut cpu = CpuMeter::default();
+        let mut sealer = Sealer::new(active.journal, target);
+        loop {
+            if let Some(reserved) = stop.given() {
+                let finished = sealer.finish(reserved);
+                cpu.count(active);
+                return finished;
+            }
+            sealer.advance();
+            cpu.count(active);
+            std::thread::park_timeout(PROVIDER_TICK);
+        }
+    })
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
+    let _unblocked_later = BlockedSignals::begin();
+    Builder::new().name(name.to_owned()).spawn(move || {
+        let _own = OwnWork::begin();
+        work()
+    })
+}
+
+fn provide(active: &'static Active, stop: &StopSignal, interval: Duration, sealer: &std::thread::Thread) {
+    let start = Instant::now();
+    let (mut next_sample, mut next_anchor, mut next_peak) = (start, start + ANCHOR_EVERY, start);
+    let mut ahead = MIN_AHEAD;
+    let mut seen_chunk = 0;
+    let mut cpu = CpuMeter::default();
+    while stop.given().is_none() {
+        let now = Instant::now();
+        let chunk = active.journal.reserved(None) / SLOTS_PER_CHUNK;
+        if chunk != seen_chunk {
+            // As many as were used since the last look are ready for the time until the next, which may be as long;
+            // a lull lets the number sink slowly.
+            ahead = (chunk - seen_chunk + 1).max(ahead - ahead / 8).clamp(MIN_AHEAD, MAX_AHEAD);
+            seen_chunk = chunk;
+            sealer.unpark();
+        }
+        active.journal.provide_ahead(ahead);
+        if now >= next_sample {
+            if now.duration_since(next_sample) > interval {
+                active.journal.control.count(Counter::LateSamples, 1);
+            }
+            active.sample_host(None);
+            next_sample = (next_sample + interval).max(now);
+        }
+        if now >= next_peak {
+            active.sample_peak();
+            next_peak = now + PEAK_EVERY;
+        }
+        if now >= next_anchor {
+            active.journal.control.add_anchor(ticks::anchor(active.journal.source()));
+            next_anchor = now + ANCHOR_EVERY;
+        }
+        cpu.count(active);
+        std::thread::park_timeout(next_sample.saturating_duration_since(Instant::now()).min(PROVIDER_TICK));
+    }
+}
+
+/// Adds this thread's CPU time to the trace's account.
+#[derive(Debug, Default)]
+struct CpuMeter {
+    counted_nanos: u64,
+}
+
+impl CpuMeter {
+    fn count(&mut self, active: &Active) {
+        let nanos = ticks::thread_cpu_nanos();
+        active.journal.control.count(Counter::BackgroundCpuNanos, nanos - self.counted_nanos);
+        self.counted_nanos = nanos;
+    }
+}
+
+/// While it lives, this thread has all signals blocked; a thread that it starts then has them blocked for good, so
+/// that the program's signals go to the program's threads.
+struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    fn begin() -> Self {
+        // SAFETY: both sets are initialised by the calls before they are read; pthread_sigmask touches this thread only.
+        unsafe {
+            let mut all = std::mem::zeroed();
+            let mut before = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` was filled by `begin` on this thread: the guard does not leave `spawn`.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! From slots to sealed parts; used while recording and by recovery.
+
+use std::path::{Path, PathBuf};
+
+use tidegauge_schemas::journal::{ClockMap, Slot, StringTable, StringUse};
+use tidegauge_schemas::layout::{self, ProcessId};
+use tidegauge_schemas::part::{PartWriter, Range};
+use tidegauge_schemas::rows::{SlotRows, site_rows};
+use tidegauge_schemas::{Error, Result, Table};
+
+/// Where the parts of one process go.
+#[derive(Debug, Clone)]
+pub(crate) struct PartTarget {
+    pub(crate) run: PathBuf,
+    pub(crate) run_id: String,
+    pub(crate) id: ProcessId,
+}
+
+impl PartTarget {
+    fn create(&self, table: Table) -> Result<PartWriter> {
+        // Making the table's folder must not bring back a trace that somebody has deleted.
+        let home = layout::process_folder(&self.run, self.id);
+        std::fs::metadata(&home).map_err(Error::io("looking for the trace", &home))?;
+        PartWriter::create(&layout::table_folder(&self.run, table, self.id), table, &self.run_id)
+    }
+
+    /// Seals the sites among the strings `ids`; bytes written.
+    pub(crate) fn seal_sites(&self, ids: Range, strings: &StringTable, clock: &ClockMap) -> Result<u64> {
+        let numbers = (ids.first..=ids.last).filter_map(|id| u32::try_from(id).ok());
+        let sites = numbers.filter_map(|id| Some((id, strings.get(id)?)));
+        let rows = site_rows(sites.filter(|(_, string)| string.used == StringUse::Site), clock);
+        if rows.num_rows() == 0 {
+            return Ok(0);
+        }
+        let mut part = self.create(Table::Sites)?;
+        part.write(&rows)?;
+        Ok(part.seal(ids)?.1)
+    }
+
+    /// The process's own file.
+    pub(crate) fn process_file(&self) -> PathBuf {
+        layout::process_folder(&self.run, self.id).join(layout::PROCESS_FILE)
+    }
+
+    /// The trace folder.
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
+    }
+}
+
+/// The parts of one range of chunks, one for each table that has rows in it.
+#[derive(Debug)]
+pub(crate) struct RangeSeal<'a> {
+    target: &'a PartTarget,
+    rows: SlotRows<'a>,
+    parts: Vec<(Table, Option<PartWriter>)>,
+    records: u64,
+}
+
+impl<'a> RangeSeal<'a> {
+    /// Begins parts for `tables`, each of [`SlotRows::TABLES`].
+    pub(crate) fn begin(
+        target: &'a PartTarget,
+        tables: impl Iterator<Item = Table>,
+        clock: &'a ClockMap,
+        strings: &'a StringTable,
+    ) -> Self {
+        let parts = tables.map(|table| (table, None)).collect();
+        Self { target, rows: SlotRows::new(clock, strings), parts, records: 0 }
+    }
+
+    /// Adds a record.
+    pub(crate) fn push(&mut self, seq: u64, slot: &Slot) {
+        self.records += 1;
+        self.rows.push(seq, slot);
+    }
+
+    /// Encodes the records of the chunk that ends here.
+    pub(crate) fn end_chunk(&mut self) -> Result<()> {
+        for table in SlotRows::TABLES {
+            let batch = self.rows.finish(table);
+            let wanted = self.parts.iter_mut().find(|(wanted, _)| *wanted == table);
+            let Some((_, part)) = wanted.filter(|_| batch.num_rows() > 0) else { continue };
+            let part = match part {
+                Some(part) => part,
+                None => part.insert(self.target.create(table)?),
+            };
+            part.write(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// Seals the parts; `sealed` grows by each table that is done, so that a second attempt leaves it out. Returns
+    /// bytes written.
+    pub(crate) fn seal(self, consumed: Range, sealed: &mut Vec<Table>) -> Result<u64> {
+        let mut written_bytes = 0;
+        for (table, part) in self.parts {
+            if let Some(part) = part {
+                written_bytes += part.seal(consumed)?.1;
+            }
+            sealed.push(table);
+        }
+        Ok(written_bytes)
+    }
+
+    /// Records so far.
+    pub(crate) const fn records(&self) -> u64 {
+        self.records
+    }
+}

@@ -1,0 +1,251 @@
+//! Starting and stopping.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tidegauge_schemas::journal::{Control, CONTROL_FILE, Counter};
+use tidegauge_schemas::process::{Cost, Ended, ProcessInfo};
+use tidegauge_schemas::run::sync_folder;
+
+use crate::active::Active;
+use crate::background::{self, StopSignal};
+use crate::error::{Error, Result};
+use crate::guard::OwnWork;
+use crate::identity;
+use crate::journal::Journal;
+use crate::part_target::PartTarget;
+use crate::run_folder::{self, Existing};
+use crate::sealer::Finished;
+use crate::ticks;
+
+/// The journal's default cap: what a writer that has fallen behind (or a full disk) may cost.
+pub const DEFAULT_JOURNAL_CAP_BYTES: u64 = 512 << 20;
+/// How often the process's memory is sampled by default.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest interval: below it the sampler would be what it measures.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How to record. Made by [`Recorder::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct RecorderBuilder {
+    run: PathBuf,
+    config: Map<String, Value>,
+    existing: Existing,
+    interval: Duration,
+    journal_cap_bytes: u64,
+    counters_at_checkpoints: bool,
+    rank: Option<u32>,
+}
+
+impl RecorderBuilder {
+    /// Adds to the run's configuration (batch size, precision, …), which analyses and comparisons can refer to.
+    pub fn config(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.config.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// What to do if the folder holds a trace already; by default a new folder is taken.
+    pub fn existing(mut self, existing: Existing) -> Self {
+        self.existing = existing;
+        self
+    }
+
+    /// How often the process's memory is sampled; [`DEFAULT_INTERVAL`] by default.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(MIN_INTERVAL);
+        self
+    }
+
+    /// The most bytes that the journal may have; [`DEFAULT_JOURNAL_CAP_BYTES`] by default. Beyond it records are
+    /// dropped and counted.
+    pub fn journal_cap_bytes(mut self, bytes: u64) -> Self {
+        self.journal_cap_bytes = bytes;
+        self
+    }
+
+    /// Whether each checkpoint reads the process's memory (about a microsecond); true by default.
+    pub fn counters_at_checkpoints(mut self, read: bool) -> Self {
+        self.counters_at_checkpoints = read;
+        self
+    }
+
+    /// The rank, if the environment does not say it.
+    pub fn rank(mut self, rank: u32) -> Self {
+        self.rank = Some(rank);
+        self
+    }
+
+    /// Starts recording. From here on the free functions of this crate and [`crate::RecordingAllocator`] record.
+    ///
+    /// # Errors
+    /// If another recorder of this process is on, or the folder or the journal cannot be made.
+    pub fn start(self) -> Result<Recorder> {
+        let _own = OwnWork::begin();
+        static GENERATION: AtomicU32 = AtomicU32::new(1);
+        let rank = self.rank.or_else(run_folder::rank).unwrap_or(0);
+        let claim = run_folder::claim(&self.run, rank, self.existing, self.config)?;
+        let (journal_path, note) = run_folder::journal_folder(&claim)?;
+        let failed = |source| Error::Journal { path: journal_path.clone(), source };
+        let folder = std::fs::File::open(&journal_path).map_err(failed)?;
+        let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+        let journal = Journal::create(folder.into(), self.journal_cap_bytes, generation).map_err(failed)?;
+        // Both live as long as the process: a thread may be between the check and the record at any time. What they
+        // hold of weight is given back by `stop`.
+        let journal: &'static Journal = Box::leak(Box::new(journal));
+        let active: &'static Active = Box::leak(Box::new(Active::new(journal, self.counters_at_checkpoints)));
+        let stop: &'static StopSignal = Box::leak(Box::default());
+
+        let mut info = identity::process_info(&claim.info.run_id, claim.id, journal.source().as_str());
+        info.notes.extend(note.clone());
+        info.journal_path = note.map(|_| journal_path.clone());
+        if !active.has_host_probe() {
+            info.notes.push("/proc/self/statm cannot be read: the process's memory is not sampled".to_owned());
+        }
+        let target = PartTarget { run: claim.run, run_id: claim.info.run_id, id: claim.id };
+        info.write(&target.process_file())?;
+        sync_folder(target.run())?;
+
+        let sealer = background::spawn_sealer(active, stop, target.clone()).map_err(failed)?;
+        let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
+        let threads = Threads { provider: provider.map_err(failed)?, sealer };
+        let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
+        if !active.install() {
+            recorder.stop()?;
+            return Err(Error::AlreadyRecording);
+        }
+        Ok(recorder)
+    }
+}
+
+#[derive(Debug)]
+struct Threads {
+    provider: JoinHandle<()>,
+    sealer: JoinHandle<Finished>,
+}
+
+/// A recorder that is on. Stopped by [`Self::stop`] or when dropped.
+#[derive(Debug)]
+#[must_use = "recording stops when the recorder is dropped"]
+pub struct Recorder {
+    active: &'static Active,
+    stop: &'static StopSignal,
+    target: PartTarget,
+    info: ProcessInfo,
+    journal_path: PathBuf,
+    threads: Option<Threads>,
+}
+
+impl Recorder {
+    /// Records into the trace folder `run`.
+    pub fn builder(run: impl Into<PathBuf>) -> RecorderBuilder {
+        RecorderBuilder {
+            run: run.into(),
+            config: Map::new(),
+            existing: Existing::NewFolder,
+            interval: DEFAULT_INTERVAL,
+            journal_cap_bytes: DEFAULT_JOURNAL_CAP_BYTES,
+            counters_at_checkpoints: true,
+            rank: None,
+        }
+    }
+
+    /// A builder for the folder that the environment variable `TIDEGAUGE` names, if it does.
+    #[must_use]
+    pub fn from_environment() -> Option<RecorderBuilder> {
+        let run = std::env::var_os(run_folder::RUN_VARIABLE).filter(|run| !run.is_empty())?;
+        Some(Self::builder(run))
+    }
+
+    /// The trace folder, which is another than was asked for if that held a trace.
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        self.target.run()
+    }
+
+    /// Records dropped so far.
+    #[must_use]
+    pub fn dropped_records(&self) -> u64 {
+        self.active.journal.control.counter(Counter::Dropped).load(Ordering::Relaxed)
+    }
+
+    /// Stops recording, seals everything and closes the trace; where it is.
+    ///
+    /// # Errors
+    /// If something could not be sealed or written. What was recorded is then still in the journal.
+    pub fn stop(mut self) -> Result<PathBuf> {
+        self.close()?;
+        Ok(self.target.run().to_owned())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(threads) = self.threads.take() else { return Ok(()) };
+        let journal = self.active.journal;
+        self.active.uninstall();
+        if journal.pid != std::process::id() {
+            // A forked child: neither the threads nor the trace are its own.
+            std::mem::forget(threads);
+            return Ok(());
+        }
+        let _own = OwnWork::begin();
+        self.active.sample_host(None);
+        self.active.sample_peak();
+        let reserved = journal.close();
+        self.stop.give(reserved);
+        threads.provider.thread().unpark();
+        // A background thread that panicked has said so; what it had not sealed is in the journal.
+        let _ = threads.provider.join();
+        threads.sealer.thread().unpark();
+        let finished = threads.sealer.join().unwrap_or_else(|_| Finished {
+            all_committed: false,
+            failure: Some(tidegauge_schemas::Error::DamagedJournal {
+                reason: "the sealing thread panicked".to_owned(),
+                path: self.journal_path.clone(),
+            }),
+            anchors: Vec::new(),
+        });
+        journal.release_chunks(finished.all_committed);
+        self.close_info(reserved, &finished)?;
+        match finished.failure {
+            Some(source) => Err(Error::NotSealed { source }),
+            None => {
+                std::fs::remove_dir_all(&self.journal_path)
+                    .map_err(tidegauge_schemas::Error::io("removing", &self.journal_path))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn close_info(&mut self, reserved: u64, finished: &Finished) -> Result<()> {
+        let control = &self.active.journal.control;
+        let counter = |counter| control.counter(counter).load(Ordering::Relaxed);
+        if let Ok(read) = Control::read(&self.journal_path.join(CONTROL_FILE)) {
+            self.info.losses = read.losses();
+        }
+        self.info.cost = Cost {
+            records: reserved - counter(Counter::Dropped).min(reserved),
+            background_cpu_seconds: counter(Counter::BackgroundCpuNanos) as f64 / 1e9,
+            written_bytes: counter(Counter::WrittenBytes),
+            peak_journal_bytes: counter(Counter::PeakJournalBytes),
+        };
+        self.info.clock_anchors.clone_from(&finished.anchors);
+        self.info.ended = Some(Ended::Clean);
+        self.info.ended_unix_nanos = Some(ticks::unix_nanos());
+        if finished.failure.is_none() {
+            self.info.journal_path = None;
+        }
+        self.info.write(&self.target.process_file())?;
+        Ok(())
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            eprintln!("tidegauge: {error}");
+        }
+    }
+}

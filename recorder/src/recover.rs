@@ -1,0 +1,111 @@
+//! Sealing what a crash left.
+//!
+//! Parts say which chunks they consumed, so what is done is skipped: recovery can be repeated, and killed itself. Names
+//! of parts follow from what they consume, so a second attempt at the same chunks makes the same part.
+
+use std::path::Path;
+
+use tidegauge_schemas::journal::SnapshotChunk;
+use tidegauge_schemas::layout::{self, ProcessId};
+use tidegauge_schemas::part::Range;
+use tidegauge_schemas::process::{Ended, ProcessInfo};
+use tidegauge_schemas::rows::SlotRows;
+use tidegauge_schemas::{ProcessTrace, Table, Trace};
+
+use crate::error::{Error, Result};
+use crate::part_target::{PartTarget, RangeSeal};
+
+/// Chunks in a recovered part: half a million records.
+const CHUNKS_PER_PART: usize = 16;
+
+/// What recovery did for one process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Which process.
+    pub id: ProcessId,
+    /// Records that were sealed.
+    pub records: u64,
+    /// Records that had been begun and not finished when it died.
+    pub uncommitted_records: u64,
+    /// What could not be trusted and was left out, one line each.
+    pub damage: Vec<String>,
+}
+
+/// Seals the journals of every process of the trace in folder `run` that no longer records; those that were sealed.
+///
+/// # Errors
+/// If the trace cannot be read or written, or a process still records.
+pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
+    let trace = Trace::open(run)?;
+    let mut recovered = Vec::new();
+    for &id in trace.processes() {
+        let process = trace.process(id)?;
+        if process.journal().is_none() {
+            continue;
+        }
+        if process.ended == Ended::Running {
+            let pid = process.info.as_ref().map_or(0, |info| info.pid);
+            return Err(Error::StillRecording { process: id.to_string(), pid, path: run.to_owned() });
+        }
+        recovered.push(recover_process(&trace, process)?);
+    }
+    Ok(recovered)
+}
+
+fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered> {
+    let target = PartTarget { run: trace.path.clone(), run_id: trace.info.run_id.clone(), id: process.id };
+    let mut result = Recovered {
+        id: process.id,
+        records: 0,
+        uncommitted_records: process.losses().uncommitted_records,
+        damage: process.damage.iter().map(ToString::to_string).collect(),
+    };
+    if let Some(journal) = process.journal() {
+        let strings = &journal.strings;
+        let first_open = (1..=strings.len()).find(|&id| !process.is_consumed(Table::Sites, u64::from(id)));
+        if let Some(first) = first_open {
+            let ids = Range { first: u64::from(first), last: u64::from(strings.len()) };
+            target.seal_sites(ids, strings, &journal.clock)?;
+        }
+        let chunks: Vec<&SnapshotChunk> = journal.chunks.iter().collect();
+        // A part holds consecutive chunks, all of them sealed for the same tables: those next to each other that
+        // have the same tables still open.
+        let open = |chunk: &SnapshotChunk| -> Vec<Table> {
+            SlotRows::TABLES.into_iter().filter(|table| !process.is_consumed(*table, chunk.index)).collect()
+        };
+        let alike = |one: &&SnapshotChunk, two: &&SnapshotChunk| one.index + 1 == two.index && open(one) == open(two);
+        for range in chunks.chunk_by(alike).flat_map(|range| range.chunks(CHUNKS_PER_PART)) {
+            let tables = open(range[0]);
+            let mut seal = RangeSeal::begin(&target, tables.into_iter(), &journal.clock, strings);
+            for chunk in range {
+                chunk.for_each(|seq, slot| seal.push(seq, slot))?;
+                seal.end_chunk()?;
+            }
+            result.records += seal.records();
+            let consumed = Range { first: range[0].index, last: range[range.len() - 1].index };
+            seal.seal(consumed, &mut Vec::new())?;
+        }
+    }
+    close(&target, &mut process)?;
+    Ok(result)
+}
+
+/// Says how it ended, then removes the journal: in this order a kill in between costs nothing.
+fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
+    let losses = process.losses();
+    let folder = layout::process_folder(target.run(), process.id);
+    let journal = tidegauge_schemas::process::journal_folder(&folder, process.info.as_ref());
+    if let Some(info) = &mut process.info {
+        close_info(info, losses);
+        info.write(&target.process_file())?;
+    }
+    std::fs::remove_dir_all(&journal).map_err(tidegauge_schemas::Error::io("removing", &journal))?;
+    Ok(())
+}
+
+fn close_info(info: &mut ProcessInfo, losses: tidegauge_schemas::process::Losses) {
+    info.losses = losses;
+    info.journal_path = None;
+    info.ended.get_or_insert(Ended::Killed);
+}

@@ -1,0 +1,238 @@
+//! Turns full chunks into Parquet parts and gives the chunks back. Runs on a thread of its own.
+
+use std::time::{Duration, Instant};
+
+use tidegauge_schemas::journal::{
+    ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PER_CHUNK, StringTable,
+};
+use tidegauge_schemas::part::Range;
+use tidegauge_schemas::rows::SlotRows;
+use tidegauge_schemas::{Error, Result, Table};
+
+use crate::journal::{ChunkState, Journal, MappedChunk};
+use crate::part_target::{PartTarget, RangeSeal};
+use crate::ticks;
+
+/// Chunks in a part: a quarter of a million records, about a megabyte, so that the journal stays small.
+const CHUNKS_PER_PART: usize = 8;
+/// Full chunks wait no longer than this for others to share their part with.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// A chunk with a slot that is not committed after this is set aside: its thread died, or sleeps.
+const COMMIT_GRACE: Duration = Duration::from_millis(250);
+/// Anchors kept for converting times; older times use the rate over the gap.
+const MAX_ANCHORS: usize = 1024;
+/// After a failed attempt (disk full, folder gone), the next one.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The state of sealing.
+#[derive(Debug)]
+pub(crate) struct Sealer {
+    journal: &'static Journal,
+    target: PartTarget,
+    next_index: u64,
+    /// Committed chunks with consecutive indices, not sealed yet.
+    pending: Vec<MappedChunk<'static>>,
+    pending_since: Instant,
+    /// Tables of the pending chunks that an attempt which then failed has sealed already.
+    sealed_tables: Vec<Table>,
+    /// Chunks that a slot is missing in.
+    aside: Vec<MappedChunk<'static>>,
+    stuck_since: Option<Instant>,
+    retry_at: Option<Instant>,
+    strings: StringTable,
+    strings_end: usize,
+    sites_sealed: u32,
+    anchors: Vec<tidegauge_schemas::journal::Anchor>,
+}
+
+/// What was left when everything had been tried.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// True if no thread can hold a slot any more.
+    pub(crate) all_committed: bool,
+    /// Why something could not be sealed.
+    pub(crate) failure: Option<Error>,
+    /// Anchors for `process.json`: first and last.
+    pub(crate) anchors: Vec<tidegauge_schemas::journal::Anchor>,
+}
+
+impl Sealer {
+    pub(crate) fn new(journal: &'static Journal, target: PartTarget) -> Self {
+        let now = Instant::now();
+        let mut sealer = Self {
+            journal,
+            target,
+            next_index: 0,
+            pending: Vec::with_capacity(CHUNKS_PER_PART),
+            pending_since: now,
+            sealed_tables: Vec::new(),
+            aside: Vec::new(),
+            stuck_since: None,
+            retry_at: None,
+            strings: StringTable::default(),
+            strings_end: FIRST_ENTRY_OFFSET,
+            sites_sealed: 0,
+            anchors: Vec::new(),
+        };
+        sealer.take_anchor();
+        sealer
+    }
+
+    /// Seals what is full. Called again and again while recording goes on.
+    pub(crate) fn advance(&mut self) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let reserved = self.journal.reserved(None);
+        let attempt = self.collect(reserved, false).and_then(|()| {
+            if !self.pending.is_empty() && self.pending_since.elapsed() >= MAX_WAIT {
+                self.seal_pending()?;
+            }
+            self.seal_returned()
+        });
+        self.retry_at = attempt.is_err().then(|| {
+            self.journal.control.count(Counter::FailedSeals, 1);
+            Instant::now() + RETRY_AFTER
+        });
+    }
+
+    /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
+    pub(crate) fn finish(mut self, reserved: u64) -> Finished {
+        let deadline = Instant::now() + 4 * COMMIT_GRACE;
+        while !self.is_committed_up_to(reserved) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let all_committed = self.is_committed_up_to(reserved);
+        let attempt = self.collect(reserved, true).and_then(|()| self.seal_pending());
+        let attempt = attempt.and_then(|()| {
+            for chunk in std::mem::take(&mut self.aside) {
+                self.seal_alone(chunk)?;
+            }
+            self.seal_new_sites()
+        });
+        if attempt.is_err() {
+            self.journal.control.count(Counter::FailedSeals, 1);
+        }
+        let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
+        Finished { all_committed, failure: attempt.err(), anchors }
+    }
+
+    fn is_committed_up_to(&self, reserved: u64) -> bool {
+        let aside = self.aside.iter().all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
+        aside
+            && (self.next_index..reserved.div_ceil(SLOTS_PER_CHUNK)).all(|index| match self.journal.chunk(index) {
+                ChunkState::Ready(chunk) => chunk.is_committed(reserved_in(index, reserved)),
+                ChunkState::Skipped => true,
+                ChunkState::Missing => false,
+            })
+    }
+
+    /// Moves over the chunks that are full (or, `to_the_end`, begun) and seals whenever there are enough for a part.
+    fn collect(&mut self, reserved: u64, to_the_end: bool) -> Result<()> {
+        loop {
+            if self.pending.len() >= CHUNKS_PER_PART {
+                self.seal_pending()?;
+            }
+            let index = self.next_index;
+            let needed = reserved_in(index, reserved);
+            if needed == 0 || (needed < SLOTS_PER_CHUNK && !to_the_end) {
+                return Ok(());
+            }
+            match self.journal.chunk(index) {
+                ChunkState::Ready(chunk) if chunk.is_committed(needed) => {
+                    if self.pending.is_empty() {
+                        self.pending_since = Instant::now();
+                    }
+                    self.pending.push(chunk);
+                }
+                // Neither is part of a range: the pending range ends before it.
+                ChunkState::Skipped => self.seal_pending()?,
+                ChunkState::Missing if to_the_end || self.is_stuck() => {
+                    self.journal.skip_chunk(index);
+                    continue;
+                }
+                ChunkState::Ready(chunk) if to_the_end || self.is_stuck() => {
+                    self.seal_pending()?;
+                    self.aside.push(chunk);
+                }
+                ChunkState::Ready(_) | ChunkState::Missing => return Ok(()),
+            }
+            self.stuck_since = None;
+            self.next_index += 1;
+        }
+    }
+
+    fn is_stuck(&mut self) -> bool {
+        self.stuck_since.get_or_insert_with(Instant::now).elapsed() >= COMMIT_GRACE
+    }
+
+    /// Seals chunks that had been set aside and whose threads have come back.
+    fn seal_returned(&mut self) -> Result<()> {
+        while let Some(at) = self.aside.iter().position(|chunk| chunk.is_committed(SLOTS_PER_CHUNK)) {
+            self.seal_alone(self.aside[at])?;
+            self.aside.remove(at);
+        }
+        Ok(())
+    }
+
+    fn seal_alone(&mut self, chunk: MappedChunk<'static>) -> Result<()> {
+        self.seal_pending()?;
+        self.pending.push(chunk);
+        self.seal_pending()
+    }
+
+    fn seal_pending(&mut self) -> Result<()> {
+        let (Some(first), Some(last)) = (self.pending.first(), self.pending.last()) else { return Ok(()) };
+        let consumed = Range { first: first.index, last: last.index };
+        self.seal_new_sites()?;
+        // Every record of these chunks is older than this anchor, so no later one changes their times.
+        self.take_anchor();
+        let clock = ClockMap::new(self.anchors.clone());
+        let tables = SlotRows::TABLES.into_iter().filter(|table| !self.sealed_tables.contains(table));
+        let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
+        let mut holes = 0;
+        for chunk in &self.pending {
+            holes += chunk.for_each(|seq, slot| seal.push(seq, slot)).holes;
+            seal.end_chunk()?;
+        }
+        let records = seal.records();
+        let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;
+        self.sealed_tables.clear();
+        self.journal.control.count(Counter::WrittenBytes, written_bytes);
+        self.journal.control.count(Counter::SealedRecords, records);
+        self.journal.control.count(Counter::Uncommitted, holes);
+        for chunk in self.pending.drain(..) {
+            self.journal.recycle(&chunk);
+        }
+        Ok(())
+    }
+
+    fn seal_new_sites(&mut self) -> Result<()> {
+        let bytes = self.journal.interner.entries_from(self.strings_end);
+        self.strings_end += self.strings.extend_from(&bytes, 0);
+        let all = self.strings.len();
+        if all > self.sites_sealed {
+            let ids = Range { first: u64::from(self.sites_sealed) + 1, last: u64::from(all) };
+            let clock = ClockMap::new(self.anchors.clone());
+            let written_bytes = self.target.seal_sites(ids, &self.strings, &clock)?;
+            self.journal.control.count(Counter::WrittenBytes, written_bytes);
+            self.sites_sealed = all;
+        }
+        Ok(())
+    }
+
+    fn take_anchor(&mut self) {
+        let anchor = ticks::anchor(self.journal.source());
+        self.journal.control.add_anchor(anchor);
+        self.anchors.push(anchor);
+        if self.anchors.len() > MAX_ANCHORS {
+            // The first stays: it ties the clock to the wall.
+            self.anchors.drain(1..MAX_ANCHORS / 2);
+        }
+    }
+}
+
+/// How many slots of chunk `index` are taken when `reserved` records have been.
+fn reserved_in(index: u64, reserved: u64) -> u64 {
+    reserved.saturating_sub(index * SLOTS_PER_CHUNK).min(SLOTS_PER_CHUNK)
+}

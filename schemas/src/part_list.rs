@@ -1,0 +1,91 @@
+//! The parts of one table of one process: which count, in which order, and that no row is there twice.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::layout::PART_ENDING;
+use crate::part::{Part, Range};
+use crate::table::Table;
+
+/// Parts in the order of what they consumed, superseded ones left out.
+#[derive(Debug, Clone, Default)]
+pub struct PartList {
+    parts: Vec<Part>,
+}
+
+impl PartList {
+    /// Opens every part of `table` in `folder`; an absent folder has none.
+    pub fn read(folder: &Path, table: Table) -> Result<Self> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other.map_err(Error::io("listing", folder))?,
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(Error::io("listing", folder))?.path();
+            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !hidden && path.extension().is_some_and(|ending| ending == PART_ENDING) {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let mut parts = Vec::with_capacity(paths.len());
+        for path in paths {
+            match Part::open(&path, table) {
+                Ok(part) => parts.push(part),
+                // Merged away since the folder was listed: the merged part holds its rows.
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Self::new(parts)
+    }
+
+    fn new(mut parts: Vec<Part>) -> Result<Self> {
+        let superseded: HashSet<String> = parts.iter().flat_map(|part| part.supersedes.clone()).collect();
+        parts.retain(|part| !part.path.file_name().is_some_and(|name| superseded.contains(&*name.to_string_lossy())));
+        parts.sort_by_key(|part| part.consumed);
+        for pair in parts.windows(2) {
+            let what = if pair[0].table == Table::Sites { "strings" } else { "chunks" };
+            check_apart(what, pair[0].consumed, pair[1].consumed, pair)?;
+            // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs.
+            if let (Some(one), Some(two), true) = (pair[0].seq, pair[1].seq, pair[0].table != Table::Samples) {
+                check_apart("seq", one, two, pair)?;
+            }
+        }
+        Ok(Self { parts })
+    }
+
+    /// The parts.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Whether a part has consumed this number.
+    #[must_use]
+    pub fn consumed(&self, number: u64) -> bool {
+        let after = self.parts.partition_point(|part| part.consumed.first <= number);
+        after.checked_sub(1).is_some_and(|index| self.parts[index].consumed.contains(number))
+    }
+
+    /// Rows in all parts.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(|part| part.rows).sum()
+    }
+}
+
+fn check_apart(what: &'static str, one: Range, two: Range, pair: &[Part]) -> Result<()> {
+    match one.intersection(two) {
+        None => Ok(()),
+        Some(both) => Err(Error::OverlappingParts {
+            what,
+            first: both.first,
+            last: both.last,
+            path: pair[0].path.clone(),
+            other: pair[1].path.clone(),
+        }),
+    }
+}

@@ -1,0 +1,144 @@
+//! What one recorded process left: sealed parts and, if it still runs or crashed, its journal.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+
+use crate::error::{Error, Result};
+use crate::journal::{CONTROL_FILE, JournalSnapshot, SnapshotChunk, StringUse};
+use crate::layout::{self, ProcessId};
+use crate::liveness;
+use crate::part::{BATCH_ROWS, Part};
+use crate::part_list::PartList;
+use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
+use crate::rows::{SlotRows, site_rows};
+use crate::table::Table;
+
+/// One process of a trace, opened.
+#[derive(Debug)]
+pub struct ProcessTrace {
+    /// Which one.
+    pub id: ProcessId,
+    /// What it says of itself; none if its `process.json` is missing or damaged, see `damage`.
+    pub info: Option<ProcessInfo>,
+    /// How it ended.
+    pub ended: Ended,
+    /// What could not be trusted; everything else was read.
+    pub damage: Vec<Error>,
+    journal: Option<JournalSnapshot>,
+    parts: BTreeMap<Table, PartList>,
+}
+
+impl ProcessTrace {
+    /// Opens process `id` of the trace folder `run`. The journal of a live process is copied first, then parts are
+    /// listed: a chunk that was sealed in between is found in both and counted once.
+    pub fn open(run: &Path, id: ProcessId) -> Result<Self> {
+        let folder = layout::process_folder(run, id);
+        let mut damage = Vec::new();
+        let info = ProcessInfo::read(&folder.join(layout::PROCESS_FILE));
+        let info = info.map_err(|error| damage.push(error)).ok();
+        let journal_folder = journal_folder(&folder, info.as_ref());
+        let live = liveness::is_live(info.as_ref(), &journal_folder.join(CONTROL_FILE));
+        let journal = match JournalSnapshot::read(&journal_folder, live) {
+            Ok(mut journal) => {
+                damage.append(&mut journal.damage);
+                Some(journal)
+            }
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let mut parts = BTreeMap::new();
+        for table in Table::ALL {
+            parts.insert(table, PartList::read(&layout::table_folder(run, table, id), table)?);
+        }
+        let unclosed = if live { Ended::Running } else { Ended::Killed };
+        let ended = info.as_ref().and_then(|info| info.ended).unwrap_or(unclosed);
+        Ok(Self { id, info, ended, damage, journal, parts })
+    }
+
+    /// What could not be recorded, as far as is known.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        match (&self.journal, &self.info) {
+            (Some(journal), _) => journal.losses,
+            (None, Some(info)) => info.losses,
+            (None, None) => Losses::default(),
+        }
+    }
+
+    /// The journal, while there is one.
+    #[must_use]
+    pub fn journal(&self) -> Option<&JournalSnapshot> {
+        self.journal.as_ref()
+    }
+
+    /// The sealed parts of a table.
+    #[must_use]
+    pub fn parts(&self, table: Table) -> &[Part] {
+        self.parts.get(&table).map_or(&[], PartList::parts)
+    }
+
+    /// Chunks of the journal whose rows of `table` are in no part.
+    pub fn unsealed_chunks(&self, table: Table) -> impl Iterator<Item = &SnapshotChunk> {
+        let of_slots = SlotRows::TABLES.contains(&table);
+        let chunks = self.journal.iter().flat_map(|journal| &journal.chunks);
+        chunks.filter(move |chunk| of_slots && !self.is_consumed(table, chunk.index))
+    }
+
+    /// Whether a part of the table has consumed this chunk, or for `sites` this string id.
+    #[must_use]
+    pub fn is_consumed(&self, table: Table, number: u64) -> bool {
+        self.parts.get(&table).is_some_and(|parts| parts.consumed(number))
+    }
+
+    /// The rows of `sites` that are in no part; none without a journal.
+    #[must_use]
+    pub fn unsealed_sites(&self) -> Option<RecordBatch> {
+        let journal = self.journal.as_ref()?;
+        let ids = (1..=journal.strings.len()).filter(|&id| !self.is_consumed(Table::Sites, u64::from(id)));
+        let sites = ids.filter_map(|id| Some((id, journal.strings.get(id)?)));
+        let rows = site_rows(sites.filter(|(_, string)| string.used == StringUse::Site), &journal.clock);
+        (rows.num_rows() > 0).then_some(rows)
+    }
+
+    /// All rows of a table in the order of `seq`, the named columns at least, batch by batch: memory does not grow
+    /// with the trace.
+    pub fn batches<'a>(&'a self, table: Table, columns: &'a [&'a str]) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
+        let mut sources: Vec<(u64, Source<'a>)> =
+            self.parts(table).iter().map(|part| (part.consumed.first, Source::Part(part))).collect();
+        sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));
+        sources.sort_by_key(|(first, _)| *first);
+        let unsealed_sites = if table == Table::Sites { self.unsealed_sites() } else { None };
+        sources
+            .into_iter()
+            .flat_map(move |(_, source)| self.open_source(&source, table, columns))
+            .chain(unsealed_sites.into_iter().map(Ok))
+    }
+
+    fn open_source<'a>(
+        &'a self,
+        source: &Source<'a>,
+        table: Table,
+        columns: &[&str],
+    ) -> Box<dyn Iterator<Item = Result<RecordBatch>> + 'a> {
+        match source {
+            Source::Part(part) => match part.batches(columns, BATCH_ROWS) {
+                Ok(batches) => Box::new(batches),
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            },
+            Source::Chunk(chunk) => {
+                let rows = self.journal.as_ref().map(|journal| {
+                    let mut rows = SlotRows::new(&journal.clock, &journal.strings);
+                    chunk.for_each(|seq, slot| rows.push(seq, slot)).map(|_| rows.finish(table))
+                });
+                Box::new(rows.into_iter())
+            }
+        }
+    }
+}
+
+enum Source<'a> {
+    Part(&'a Part),
+    Chunk(&'a SnapshotChunk),
+}

@@ -1,0 +1,143 @@
+//! `run.json`: what the whole run is.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::version::FORMAT_VERSION;
+
+/// Contents of `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Version of the format.
+    pub format_version: u32,
+    /// Id of the run, made from time and process.
+    pub run_id: String,
+    /// When it started, RFC 3339, UTC.
+    pub started: String,
+    /// When it started, nanoseconds since 1970.
+    pub started_unix_nanos: i64,
+    /// What the user said of the run: batch size, precision, anything.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+}
+
+impl RunInfo {
+    /// A run of the current version.
+    #[must_use]
+    pub fn new(run_id: String, started: String, started_unix_nanos: i64, config: Map<String, Value>) -> Self {
+        Self { format_version: FORMAT_VERSION, run_id, started, started_unix_nanos, config }
+    }
+
+    /// Reads `run.json` of the trace folder `run`; checks the version before anything else in it.
+    pub fn read(run: &Path) -> Result<Self> {
+        let not_a_trace = |reason: &str| Error::NotATrace { reason: reason.to_owned(), path: run.to_owned() };
+        let path = layout::run_file(run);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(_) if !run.exists() => return Err(not_a_trace("no such file or folder")),
+            Err(_) if !run.is_dir() => return Err(not_a_trace("not a folder")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(not_a_trace("it has no run.json"));
+            }
+            Err(error) => return Err(Error::io("reading", path)(error)),
+        };
+        let value: Value =
+            serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.clone(), source })?;
+        let Some(version) = value.get("format_version").and_then(Value::as_u64) else {
+            return Err(not_a_trace("its run.json has no format_version"));
+        };
+        Error::check_version(u32::try_from(version).unwrap_or(u32::MAX), &path)?;
+        serde_json::from_value(value).map_err(|source| Error::Json { path, source })
+    }
+
+    /// Writes `run.json` unless there is one: the first of several processes wins. True if this call made it.
+    pub fn create(&self, run: &Path) -> Result<bool> {
+        let path = layout::run_file(run);
+        let temporary = run.join(format!("{}run-{}", layout::TEMPORARY_PREFIX, std::process::id()));
+        write_synced(&temporary, &to_json(self, &path)?)?;
+        // A hard link fails where the name exists, which a rename does not: no other process's file is replaced.
+        let linked = std::fs::hard_link(&temporary, &path);
+        std::fs::remove_file(&temporary).map_err(Error::io("removing", &temporary))?;
+        match linked {
+            Ok(()) => {
+                sync_folder(run)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io("creating", path)(error)),
+        }
+    }
+}
+
+/// Pretty JSON with a final newline.
+pub(crate) fn to_json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a file and waits until it is on the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).map_err(Error::io("creating", path))?;
+    file.write_all(bytes).map_err(Error::io("writing", path))?;
+    file.sync_all().map_err(Error::io("syncing", path))
+}
+
+/// Makes names in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    let handle = std::fs::File::open(folder).map_err(Error::io("opening", folder))?;
+    handle.sync_all().map_err(Error::io("syncing", folder))
+}
+
+/// Replaces `path` as a whole or not at all: temporary name, fsync, rename, fsync of the folder.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!("{}{name}-{}", layout::TEMPORARY_PREFIX, std::process::id()));
+    write_synced(&temporary, bytes)?;
+    std::fs::rename(&temporary, path).map_err(Error::io("renaming", &temporary))?;
+    sync_folder(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> RunInfo {
+        RunInfo::new("r1".into(), "2026-01-01T00:00:00Z".into(), 1_767_225_600_000_000_000, Map::new())
+    }
+
+    #[test]
+    fn first_writer_wins_and_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(info().create(folder.path()).unwrap());
+        let other = RunInfo { run_id: "r2".into(), ..info() };
+        assert!(!other.create(folder.path()).unwrap());
+        assert_eq!(RunInfo::read(folder.path()).unwrap(), info());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn versions_have_errors_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(folder.path().join("run.json"), text).unwrap();
+        assert!(matches!(RunInfo::read(folder.path()), Err(Error::NotATrace { .. })));
+        write(r#"{"format_version": 99, "and": "unknown fields"}"#);
+        assert!(matches!(RunInfo::read(folder.path()), Err(Error::TooNew { found: 99, .. })));
+        write(r#"{"format_version": 0}"#);
+        assert!(matches!(RunInfo::read(folder.path()), Err(Error::TooOld { found: 0, .. })));
+        write(r#"{"name": "something else"}"#);
+        assert!(matches!(RunInfo::read(folder.path()), Err(Error::NotATrace { .. })));
+        write("{");
+        assert!(matches!(RunInfo::read(folder.path()), Err(Error::Json { .. })));
+        let file = folder.path().join("run.json");
+        assert!(matches!(RunInfo::read(&file), Err(Error::NotATrace { .. })));
+        assert!(matches!(RunInfo::read(Path::new("/nonexistent")), Err(Error::NotATrace { .. })));
+    }
+}
