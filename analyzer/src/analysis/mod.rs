@@ -1,0 +1,17 @@
+//! Analyses: typed rows in, typed results out. No input or output, no drawing.
+
+mod holders;
+mod live_set;
+mod peaks;
+mod phase_table;
+mod step_table;
+mod summary;
+mod timeline;
+
+pub use holders::{Holder, HoldersAtPeak};
+pub use live_set::{LiveBlock, LiveSetAt};
+pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks};
+pub use phase_table::{PhaseRow, PhaseTable};
+pub use step_table::{StepRow, StepTable};
+pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
+pub use timeline::{Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline};

@@ -1,0 +1,85 @@
+//! Steps one by one: peak, where it was, loss, batch size, time.
+
+use crate::replay::{Observed, Observer, Outcome, Window};
+
+/// One step on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    /// Its number.
+    pub step: i64,
+    /// Epoch.
+    pub epoch: Option<i64>,
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// Highest allocated.
+    pub peak_bytes: i64,
+    /// Phase in which that was.
+    pub peak_phase: Option<String>,
+    /// Allocated when the step began.
+    pub start_bytes: i64,
+    /// Allocated when it ended.
+    pub end_bytes: i64,
+    /// Loss.
+    pub loss: Option<f64>,
+    /// Samples in the batch.
+    pub batch_size: Option<i64>,
+    /// When it began, nanoseconds since 1970.
+    pub begin_nanos: i64,
+    /// How long it took.
+    pub duration_nanos: i64,
+    /// False if the trace ended before the step did.
+    pub is_complete: bool,
+}
+
+/// Observes steps. Memory grows with their number.
+#[derive(Debug)]
+pub struct StepTable {
+    window: Window,
+    /// With the index of the device, whose number is known at the end.
+    rows: Vec<(usize, StepRow)>,
+}
+
+impl StepTable {
+    /// Of the steps that end inside of `window`.
+    #[must_use]
+    pub fn new(window: Window) -> Self {
+        Self { window, rows: Vec::new() }
+    }
+
+    /// The rows, by device and in order.
+    #[must_use]
+    pub fn finish(self, outcome: &Outcome) -> Vec<StepRow> {
+        let numbered = |(index, row): (usize, StepRow)| {
+            Some(StepRow { device: outcome.devices.get(index)?.device, ..row })
+        };
+        let mut rows: Vec<StepRow> = self.rows.into_iter().filter_map(numbered).collect();
+        rows.sort_by_key(|row| row.device);
+        rows
+    }
+}
+
+impl Observer for StepTable {
+    fn observe(&mut self, observed: &Observed<'_>) {
+        let Observed::Step { step, tracker } = observed else { return };
+        if !self.window.contains(step.end_nanos) {
+            return;
+        }
+        for (index, span) in step.devices.iter().enumerate() {
+            let row = StepRow {
+                step: step.step,
+                epoch: step.epoch,
+                device: 0,
+                peak_bytes: span.high_bytes,
+                peak_phase: tracker.name(span.high_place.phase).map(str::to_owned),
+                start_bytes: span.start_bytes,
+                end_bytes: span.end_bytes,
+                loss: step.loss,
+                batch_size: step.batch_size,
+                begin_nanos: step.begin_nanos,
+                duration_nanos: step.end_nanos - step.begin_nanos,
+                is_complete: step.is_complete,
+            };
+            self.rows.push((index, row));
+        }
+    }
+}

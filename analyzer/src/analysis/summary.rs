@@ -1,0 +1,255 @@
+//! What a person wants to know of a run first.
+
+use tidegauge_schemas::layout::ProcessId;
+use tidegauge_schemas::process::{Cost, Ended};
+use tidegauge_schemas::ProcessTrace;
+
+use super::holders::{Holder, HoldersAtPeak};
+use super::phase_table::{PhaseRow, PhaseTable};
+use crate::error::Result;
+use crate::load::{Rows, Source};
+use crate::replay::{DeviceState, Observed, Observer, Outcome, Peak, RssPeak, Window, replay};
+
+/// A hint is given when at least this part of the peak rises in one phase.
+const DOMINANT_SHARE: f64 = 0.5;
+
+/// The peak of a curve, with names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeakSummary {
+    /// How high.
+    pub bytes: i64,
+    /// When, nanoseconds since 1970; `None` for the state at the start, or where it was not sampled.
+    pub time_nanos: Option<i64>,
+    /// The event's number among those of its device; `None` for the state at the start.
+    pub event_index: Option<u64>,
+    /// Step.
+    pub step: Option<i64>,
+    /// Phase.
+    pub phase: Option<String>,
+}
+
+/// A site's share of the peak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedHolder {
+    /// Its name; `None` for blocks without a site.
+    pub site: Option<String>,
+    /// Bytes alive.
+    pub bytes: i64,
+    /// Blocks alive.
+    pub blocks: i64,
+}
+
+/// One device of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSummary {
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// Peak of allocated.
+    pub allocated: PeakSummary,
+    /// Peak of active.
+    pub active: PeakSummary,
+    /// Peak of reserved; `None` where no segment was recorded.
+    pub reserved: Option<PeakSummary>,
+    /// Alive when the recorded window opened.
+    pub initial_bytes: i64,
+    /// Active at the end.
+    pub end_active_bytes: i64,
+    /// Allocated at the end.
+    pub end_allocated_bytes: i64,
+    /// Who holds the peak of allocated, largest first.
+    pub holders: Vec<NamedHolder>,
+}
+
+/// Steps, in short.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepDigest {
+    /// Steps that ended.
+    pub count: u64,
+    /// Mean time of one.
+    pub mean_nanos: i64,
+    /// Loss of the first that told it.
+    pub first_loss: Option<f64>,
+    /// Loss of the last.
+    pub last_loss: Option<f64>,
+    total_nanos: i128,
+    /// The step that the trace's end cut off, if one was.
+    pub unfinished: Option<i64>,
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessSummary {
+    /// Which one.
+    pub id: ProcessId,
+    /// Command line, if known.
+    pub command: Vec<String>,
+    /// How it ended.
+    pub ended: Ended,
+    /// First and last record, nanoseconds since 1970.
+    pub span_nanos: Option<(i64, i64)>,
+    /// Allocation events.
+    pub events: u64,
+    /// Records that were lost: dropped or damaged.
+    pub dropped_events: u64,
+    /// What recording cost; `None` where nobody said.
+    pub cost: Option<Cost>,
+    /// Highest resident size.
+    pub rss: Option<PeakSummary>,
+    /// True if that is the kernel's own record and not a sample, which would be a lower bound.
+    pub rss_is_exact: bool,
+    /// Devices, by number.
+    pub devices: Vec<DeviceSummary>,
+    /// Phases, by device, in the order of the loop.
+    pub phases: Vec<PhaseRow>,
+    /// Steps.
+    pub steps: StepDigest,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// The path as the user gave it.
+    pub run: String,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// The run's configuration.
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// Its processes.
+    pub processes: Vec<ProcessSummary>,
+    /// What to do about it.
+    pub hints: Vec<String>,
+    /// What to know before believing it.
+    pub warnings: Vec<String>,
+}
+
+/// Summarizes the selected processes; `window` is told for each process by `window_of`, `shows` says which devices.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn summary(
+    source: &Source,
+    window_of: impl Fn(&ProcessTrace) -> Result<Window>,
+    shows: impl Fn(i16) -> bool,
+) -> Result<Summary> {
+    let mut warnings = source.warnings();
+    let mut processes = Vec::new();
+    for process in &source.processes {
+        let (process, more) = summarize(process, window_of(process)?, &shows)?;
+        warnings.extend(more.into_iter().map(|warning| format!("{}: {warning}", process.id)));
+        processes.push(process);
+    }
+    Ok(Summary {
+        run: source.path.display().to_string(),
+        started: source.trace.info.started.clone(),
+        config: source.trace.info.config.clone(),
+        hints: processes.iter().flat_map(hints).collect(),
+        processes,
+        warnings,
+    })
+}
+
+impl Observer for StepDigest {
+    fn observe(&mut self, observed: &Observed<'_>) {
+        let Observed::Step { step, .. } = observed else { return };
+        if !step.is_complete {
+            self.unfinished = Some(step.step);
+            return;
+        }
+        self.count += 1;
+        self.total_nanos += i128::from(step.end_nanos - step.begin_nanos);
+        self.mean_nanos = (self.total_nanos / i128::from(self.count)) as i64;
+        self.first_loss = self.first_loss.or(step.loss);
+        self.last_loss = step.loss.or(self.last_loss);
+    }
+}
+
+fn summarize(
+    process: &ProcessTrace,
+    window: Window,
+    shows: &impl Fn(i16) -> bool,
+) -> Result<(ProcessSummary, Vec<String>)> {
+    let mut holders = HoldersAtPeak::new(window);
+    let mut others = (PhaseTable::new(window), StepDigest::default());
+    let outcome = replay(process, window, &mut (&mut holders, &mut others))?;
+    let (phases, steps) = others;
+    let site_names = Rows::new(process).site_names()?;
+    let named = |holder: &Holder| NamedHolder {
+        site: site_names.get(&holder.site).cloned(),
+        bytes: holder.bytes,
+        blocks: holder.blocks,
+    };
+    let of_device = |(index, device): (usize, &DeviceState)| DeviceSummary {
+        device: device.device,
+        allocated: peak_summary(&device.allocated_peak, &outcome),
+        active: peak_summary(&device.active_peak, &outcome),
+        reserved: device.reserved_peak.as_ref().map(|peak| peak_summary(peak, &outcome)),
+        initial_bytes: device.initial_bytes,
+        end_active_bytes: device.active_bytes,
+        end_allocated_bytes: device.allocated_bytes,
+        holders: holders.finish(index).iter().map(named).collect(),
+    };
+    let shown = outcome.devices.iter().enumerate().filter(|(_, device)| shows(device.device));
+    let mut devices: Vec<DeviceSummary> = shown.map(of_device).collect();
+    devices.sort_by_key(|device| device.device);
+    let losses = process.losses();
+    let summary = ProcessSummary {
+        id: process.id,
+        command: process.info.as_ref().map(|info| info.command.clone()).unwrap_or_default(),
+        ended: process.ended,
+        span_nanos: outcome.span_nanos,
+        events: outcome.events,
+        dropped_events: losses.dropped_records + losses.damaged_records,
+        cost: cost(process),
+        rss: outcome.rss_peak.map(|peak| rss_summary(&peak, &outcome)),
+        rss_is_exact: outcome.rss_peak.is_some_and(|peak| peak.time_nanos.is_none()),
+        devices,
+        phases: phases.finish(&outcome).into_iter().filter(|row| shows(row.device)).collect(),
+        steps,
+    };
+    Ok((summary, outcome.anomalies.warnings()))
+}
+
+fn cost(process: &ProcessTrace) -> Option<Cost> {
+    let info = process.info.as_ref()?;
+    // Filled in when the trace is closed.
+    (info.ended.is_some() && info.cost.records > 0).then_some(info.cost)
+}
+
+fn peak_summary(peak: &Peak, outcome: &Outcome) -> PeakSummary {
+    PeakSummary {
+        bytes: peak.bytes,
+        time_nanos: peak.time_nanos,
+        event_index: peak.event_index,
+        step: peak.place.step,
+        phase: outcome.phases.name(peak.place.phase).map(str::to_owned),
+    }
+}
+
+fn rss_summary(peak: &RssPeak, outcome: &Outcome) -> PeakSummary {
+    PeakSummary {
+        bytes: peak.bytes,
+        time_nanos: peak.time_nanos,
+        event_index: None,
+        step: peak.place.step,
+        phase: outcome.phases.name(peak.place.phase).map(str::to_owned),
+    }
+}
+
+fn hints(process: &ProcessSummary) -> Vec<String> {
+    let mut hints = Vec::new();
+    for device in &process.devices {
+        let peak_bytes = device.allocated.bytes;
+        let rising = process.phases.iter().filter(|row| row.device == device.device && row.count > 0);
+        let Some(row) = rising.max_by_key(|row| row.mean_delta_bytes) else { continue };
+        let share = row.mean_delta_bytes as f64 / peak_bytes.max(1) as f64;
+        if share >= DOMINANT_SHARE {
+            hints.push(format!(
+                "{:.0} % of the peak is what `{}` leaves alive: in a training step these are activations, which \
+                 scale with the batch size and can be traded for time by recomputing them",
+                share * 100.0,
+                row.phase
+            ));
+        }
+    }
+    hints
+}

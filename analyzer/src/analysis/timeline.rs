@@ -1,0 +1,325 @@
+//! The curves over time, in buckets that keep extremes.
+//!
+//! The length of a trace is not known while it is read, so the buckets begin narrow and are merged two by two whenever
+//! there are too many: memory is constant, and every bucket keeps the lowest and the highest value inside of it.
+
+use tidegauge_schemas::{CheckpointKind, ProcessTrace};
+
+use crate::error::Result;
+use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};
+
+/// Buckets of a timeline unless asked otherwise: one for each column of pixels of a wide plot, and some.
+pub const DEFAULT_BUCKETS: usize = 1000;
+/// Narrowest bucket: below a microsecond time stamps say nothing.
+const FIRST_BUCKET_NANOS: i64 = 1000;
+/// Steps and phases kept for drawing bands; a plot cannot show more.
+const MAX_BANDS: usize = 4000;
+
+/// Which curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Curve {
+    /// What the program holds.
+    Allocated,
+    /// And what a stream still uses.
+    Active,
+    /// Taken from the device.
+    Reserved,
+    /// Resident size of the process.
+    Rss,
+}
+
+impl Curve {
+    /// The word in data and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allocated => "allocated",
+            Self::Active => "active",
+            Self::Reserved => "reserved",
+            Self::Rss => "rss",
+        }
+    }
+}
+
+/// Lowest and highest value within a stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Lowest.
+    pub min_bytes: i64,
+    /// Highest.
+    pub max_bytes: i64,
+    /// At the end.
+    pub last_bytes: i64,
+}
+
+/// One curve of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Series {
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// Which curve.
+    pub curve: Curve,
+    /// One for each stretch of time; `None` before the first value.
+    pub buckets: Vec<Option<Bucket>>,
+}
+
+/// A step, or a phase, as a stretch of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Band {
+    /// Name of the phase or number of the step.
+    pub name: String,
+    /// When it began, nanoseconds since 1970.
+    pub begin_nanos: i64,
+    /// When it ended.
+    pub end_nanos: i64,
+}
+
+/// The highest point of a curve, for marking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeakMark {
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// Which curve.
+    pub curve: Curve,
+    /// How high.
+    pub bytes: i64,
+    /// When, nanoseconds since 1970.
+    pub time_nanos: i64,
+    /// Step.
+    pub step: Option<i64>,
+    /// Phase.
+    pub phase: Option<String>,
+}
+
+/// Curves over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeline {
+    /// When the recording began, nanoseconds since 1970; reports count from here.
+    pub origin_nanos: i64,
+    /// When the first bucket begins, nanoseconds since 1970.
+    pub start_nanos: i64,
+    /// When the last moment shown is.
+    pub end_nanos: i64,
+    /// Width of a bucket.
+    pub bucket_nanos: i64,
+    /// The curves.
+    pub series: Vec<Series>,
+    /// Phases, if there are not too many to be told apart.
+    pub phases: Vec<Band>,
+    /// Steps, likewise.
+    pub steps: Vec<Band>,
+    /// The peaks of allocated and reserved.
+    pub peaks: Vec<PeakMark>,
+    /// Failed allocations, nanoseconds since 1970.
+    pub oom_nanos: Vec<i64>,
+}
+
+/// Builds one series while the length is unknown.
+#[derive(Debug)]
+struct SeriesBuilder {
+    device: i16,
+    curve: Curve,
+    buckets: Vec<Option<Bucket>>,
+    last_bytes: i64,
+}
+
+/// Observes the curves.
+#[derive(Debug)]
+struct TimelineBuilder {
+    window: Window,
+    limit: usize,
+    bucket_nanos: i64,
+    start_nanos: Option<i64>,
+    series: Vec<SeriesBuilder>,
+    phases: Vec<Band>,
+    steps: Vec<Band>,
+    has_too_many_phases: bool,
+    has_too_many_steps: bool,
+    oom_nanos: Vec<i64>,
+}
+
+/// The curves of a process inside of `window`, in at most `buckets` buckets.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn timeline(process: &ProcessTrace, window: Window, buckets: usize) -> Result<(Timeline, Outcome)> {
+    let mut builder = TimelineBuilder {
+        window,
+        limit: buckets.max(2),
+        bucket_nanos: FIRST_BUCKET_NANOS,
+        start_nanos: None,
+        series: Vec::new(),
+        phases: Vec::new(),
+        steps: Vec::new(),
+        has_too_many_phases: false,
+        has_too_many_steps: false,
+        oom_nanos: Vec::new(),
+    };
+    let outcome = replay(process, window, &mut builder)?;
+    Ok((builder.finish(&outcome), outcome))
+}
+
+impl TimelineBuilder {
+    fn add(&mut self, device: i16, curve: Curve, time_nanos: i64, bytes: i64) {
+        let at = self.series.iter().position(|series| series.device == device && series.curve == curve);
+        let at = at.unwrap_or_else(|| {
+            self.series.push(SeriesBuilder { device, curve, buckets: Vec::new(), last_bytes: 0 });
+            self.series.len() - 1
+        });
+        if time_nanos < self.window.start_nanos {
+            // Not shown, but the value that the window opens with.
+            self.series[at].last_bytes = bytes;
+            return;
+        }
+        let start = *self.start_nanos.get_or_insert_with(|| time_nanos.max(self.window.start_nanos));
+        // Times may step back a little; the first bucket takes what was before it.
+        let since = (time_nanos - start).max(0);
+        while since / self.bucket_nanos >= self.limit as i64 {
+            self.bucket_nanos *= 2;
+            self.series.iter_mut().for_each(SeriesBuilder::halve);
+        }
+        self.series[at].add((since / self.bucket_nanos) as usize, bytes);
+    }
+
+    fn add_device(&mut self, device: &DeviceState, time_nanos: i64) {
+        self.add(device.device, Curve::Allocated, time_nanos, device.allocated_bytes);
+        self.add(device.device, Curve::Active, time_nanos, device.active_bytes);
+        if let Some(reserved) = device.reserved_bytes {
+            self.add(device.device, Curve::Reserved, time_nanos, reserved);
+        }
+    }
+
+    fn finish(mut self, outcome: &Outcome) -> Timeline {
+        let origin_nanos = outcome.first_nanos();
+        let start_nanos = self.start_nanos.unwrap_or(origin_nanos);
+        let last = outcome.span_nanos.map_or(start_nanos, |span| span.1);
+        let end_nanos = last.min(self.window.end_nanos).max(start_nanos);
+        self.series.sort_by_key(|series| (series.device, series.curve));
+        let length = ((end_nanos - start_nanos) / self.bucket_nanos) as usize + 1;
+        let series = self.series.into_iter().map(|series| series.finish(length)).collect();
+        let clip = |bands: Vec<Band>, too_many: bool| {
+            if too_many {
+                return Vec::new();
+            }
+            let shown = |band: &Band| band.end_nanos >= start_nanos && band.begin_nanos <= end_nanos;
+            bands.into_iter().filter(shown).collect()
+        };
+        Timeline {
+            origin_nanos,
+            start_nanos,
+            end_nanos,
+            bucket_nanos: self.bucket_nanos,
+            series,
+            phases: clip(self.phases, self.has_too_many_phases),
+            steps: clip(self.steps, self.has_too_many_steps),
+            peaks: peak_marks(outcome),
+            oom_nanos: self.oom_nanos,
+        }
+    }
+}
+
+fn peak_marks(outcome: &Outcome) -> Vec<PeakMark> {
+    let mark = |device: &DeviceState, curve, peak: &crate::replay::Peak| {
+        let Place { step, phase } = peak.place;
+        Some(PeakMark {
+            device: device.device,
+            curve,
+            bytes: peak.bytes,
+            time_nanos: peak.time_nanos?,
+            step,
+            phase: outcome.phases.name(phase).map(str::to_owned),
+        })
+    };
+    let of_device = |device: &DeviceState| {
+        let reserved = device.reserved_peak.as_ref().and_then(|peak| mark(device, Curve::Reserved, peak));
+        [mark(device, Curve::Allocated, &device.allocated_peak), reserved]
+    };
+    let mut marks: Vec<PeakMark> = outcome.devices.iter().flat_map(of_device).flatten().collect();
+    marks.sort_by_key(|mark| (mark.device, mark.curve));
+    marks
+}
+
+impl SeriesBuilder {
+    fn add(&mut self, index: usize, bytes: i64) {
+        if index >= self.buckets.len() {
+            // Nothing happened in between: the value held.
+            let held = Bucket { min_bytes: self.last_bytes, max_bytes: self.last_bytes, last_bytes: self.last_bytes };
+            let held = if self.buckets.is_empty() && self.last_bytes == 0 { None } else { Some(held) };
+            self.buckets.resize(index + 1, held);
+        }
+        // A time that steps back across a bucket's edge still counts in the bucket that it falls into.
+        let bucket = self.buckets[index].get_or_insert(Bucket { min_bytes: bytes, max_bytes: bytes, last_bytes: bytes });
+        bucket.min_bytes = bucket.min_bytes.min(bytes);
+        bucket.max_bytes = bucket.max_bytes.max(bytes);
+        bucket.last_bytes = bytes;
+        self.last_bytes = bytes;
+    }
+
+    fn halve(&mut self) {
+        let merge = |pair: &[Option<Bucket>]| {
+            let merged = pair.iter().flatten().copied().reduce(|one, two| Bucket {
+                min_bytes: one.min_bytes.min(two.min_bytes),
+                max_bytes: one.max_bytes.max(two.max_bytes),
+                last_bytes: two.last_bytes,
+            });
+            merged
+        };
+        self.buckets = self.buckets.chunks(2).map(merge).collect();
+    }
+
+    fn finish(mut self, length: usize) -> Series {
+        if let Some(last) = self.buckets.last().copied().flatten() {
+            let held =
+                Bucket { min_bytes: last.last_bytes, max_bytes: last.last_bytes, last_bytes: last.last_bytes };
+            self.buckets.resize(length.max(self.buckets.len()), Some(held));
+        }
+        Series { device: self.device, curve: self.curve, buckets: self.buckets }
+    }
+}
+
+fn add_band(bands: &mut Vec<Band>, too_many: &mut bool, name: String, begin_nanos: i64, end_nanos: i64) {
+    if bands.len() < MAX_BANDS {
+        bands.push(Band { name, begin_nanos, end_nanos });
+    } else {
+        *too_many = true;
+    }
+}
+
+impl Observer for TimelineBuilder {
+    fn observe(&mut self, observed: &Observed<'_>) {
+        match observed {
+            Observed::Event { event, device, .. } if event.time_nanos <= self.window.end_nanos => {
+                self.add_device(device, event.time_nanos);
+                let is_oom = event.kind == Some(tidegauge_schemas::EventKind::Oom);
+                if is_oom && self.window.contains(event.time_nanos) {
+                    self.oom_nanos.push(event.time_nanos);
+                }
+            }
+            Observed::Sample(sample)
+                if sample.metric == "rss_bytes"
+                    && sample.device == -1
+                    && sample.time_nanos <= self.window.end_nanos =>
+            {
+                self.add(-1, Curve::Rss, sample.time_nanos, sample.value as i64);
+            }
+            Observed::Checkpoint { row, .. } if row.kind == Some(CheckpointKind::Oom) => {
+                self.oom_nanos.push(row.time_nanos);
+            }
+            Observed::Phase(phase) if self.window.contains(phase.end_nanos) => add_band(
+                &mut self.phases,
+                &mut self.has_too_many_phases,
+                phase.name.clone(),
+                phase.begin_nanos,
+                phase.end_nanos,
+            ),
+            Observed::Step { step, .. } if self.window.contains(step.end_nanos) => add_band(
+                &mut self.steps,
+                &mut self.has_too_many_steps,
+                step.step.to_string(),
+                step.begin_nanos,
+                step.end_nanos,
+            ),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Arguments that every command takes, and what they mean.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use tidegauge_schemas::ProcessTrace;
+
+use crate::load::{Rows, Selection, Source};
+use crate::render;
+use crate::replay::Window;
+
+/// Form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatArg {
+    /// For people
+    Text,
+    /// Data: integer bytes and nanoseconds
+    Json,
+    /// Data, comma-separated
+    Csv,
+    /// For reports
+    Md,
+}
+
+/// When to colour text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What is common to all commands.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Trace folder
+    #[arg(value_name = "RUN")]
+    pub(super) run: PathBuf,
+    /// Only this rank
+    #[arg(long)]
+    pub(super) rank: Option<u32>,
+    /// Only this process of the rank
+    #[arg(long)]
+    pub(super) process: Option<u32>,
+    /// Only this device: -1 is the host
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) device: Option<i16>,
+    /// From this time on, counted from the start of the recording: 12.5s, 300ms, 2m
+    #[arg(long, value_parser = parse_duration)]
+    pub(super) start: Option<i64>,
+    /// Up to this time
+    #[arg(long, value_parser = parse_duration)]
+    pub(super) end: Option<i64>,
+    /// How many rows at most, where there could be many
+    #[arg(short = 'n', long)]
+    pub(super) top: Option<usize>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: FormatArg,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Replace the file if there is one
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Say nothing but the result and errors
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Say more about what is done
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
+    /// When to colour text
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) color: ColorArg,
+}
+
+impl Common {
+    /// The selection.
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            rank: self.rank,
+            process: self.process,
+            device: self.device,
+            start_nanos: self.start,
+            end_nanos: self.end,
+        }
+    }
+
+    /// Opens what the user pointed at, and says what to know before believing the figures.
+    pub(super) fn open(&self) -> Result<Source> {
+        let source = Source::open(&self.run, &self.selection())?;
+        if self.verbose {
+            for process in &source.processes {
+                let parts: usize = tidegauge_schemas::Table::ALL.iter().map(|table| process.parts(*table).len()).sum();
+                let chunks = process.journal().map_or(0, |journal| journal.chunks.len());
+                eprintln!("{}: {parts} sealed parts, {chunks} journal chunks", process.id);
+            }
+        }
+        Ok(source)
+    }
+
+    /// The one process that a command about one process is for.
+    pub(super) fn only_process<'a>(&self, source: &'a Source) -> Result<&'a ProcessTrace> {
+        match source.processes.as_slice() {
+            [process] => Ok(process),
+            processes => {
+                let found = processes.iter().map(|process| process.id.to_string()).collect::<Vec<_>>().join(", ");
+                bail!("the trace has several processes ({found}); choose one with --rank and --process")
+            }
+        }
+    }
+
+    /// Prints warnings, unless they are part of the result or not wanted.
+    pub(super) fn warn(&self, warnings: &[String]) {
+        if !self.quiet {
+            for warning in warnings {
+                eprintln!("warning: {warning}");
+            }
+        }
+    }
+
+    /// Form of the output.
+    pub(super) fn format(&self) -> render::Format {
+        match self.format {
+            _ if self.json => render::Format::Json,
+            FormatArg::Text => render::Format::Text,
+            FormatArg::Json => render::Format::Json,
+            FormatArg::Csv => render::Format::Csv,
+            FormatArg::Md => render::Format::Markdown,
+        }
+    }
+
+    /// The part of the process's trace that `--start` and `--end` mean.
+    pub(super) fn window(&self, process: &ProcessTrace) -> crate::error::Result<Window> {
+        if self.start.is_none() && self.end.is_none() {
+            return Ok(Window::ALL);
+        }
+        let origin = first_nanos(process)?;
+        Ok(Window {
+            start_nanos: self.start.map_or(i64::MIN, |start| origin.saturating_add(start)),
+            end_nanos: self.end.map_or(i64::MAX, |end| origin.saturating_add(end)),
+        })
+    }
+}
+
+
+/// When the process's recording began: the earliest of the first rows.
+pub(super) fn first_nanos(process: &ProcessTrace) -> crate::error::Result<i64> {
+    let rows = Rows::new(process);
+    let checkpoint = rows.checkpoints().next().transpose()?.map(|row| row.time_nanos);
+    let sample = rows.samples().next().transpose()?.map(|row| row.time_nanos);
+    let event = rows.events().next().transpose()?.filter(|batch| !batch.is_empty()).map(|batch| batch.row(0).time_nanos);
+    Ok([checkpoint, sample, event].into_iter().flatten().min().unwrap_or(0))
+}
+
+/// A time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; seconds without one. Nanoseconds.
+pub(super) fn parse_duration(text: &str) -> Result<i64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().with_context(|| format!("`{text}` is no time; expected 12.5s, 300ms or 2m"))?;
+    let nanos = match unit.trim() {
+        "ns" => 1.0,
+        "us" | "µs" => 1e3,
+        "ms" => 1e6,
+        "" | "s" => 1e9,
+        "m" | "min" => 60e9,
+        "h" => 3600e9,
+        other => bail!("`{other}` is no unit of time; expected ns, us, ms, s, m or h"),
+    };
+    Ok((number * nanos).round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_and_without_units() {
+        let cases = [("12.5s", 12_500_000_000), ("300ms", 300_000_000), ("2m", 120_000_000_000), ("3", 3_000_000_000)];
+        for (text, nanos) in cases {
+            assert_eq!(parse_duration(text).unwrap(), nanos, "{text}");
+        }
+        for text in ["", "s", "1.2.3s", "5 parsecs", "-1s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line: arguments, then load → replay → analysis → render. A file for each subcommand.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 2 an error.
+
+mod arguments;
+mod output;
+mod peaks;
+mod phases;
+mod plot;
+mod query;
+mod schema;
+mod steps;
+mod summary;
+mod timeline;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Reconstructs what a recorded training run did to memory
+#[derive(Debug, Parser)]
+#[command(name = "tidegauge", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Peaks, who holds them, phases, how it ended: one screen
+    Summary(summary::Args),
+    /// The curves over time, without losing extremes
+    Timeline(timeline::Args),
+    /// What is alive at the peak, or at another moment
+    Peaks(peaks::Args),
+    /// Phase by phase: count, change, peak inside, time
+    Phases(phases::Args),
+    /// Step by step: peak, where, loss, batch size, time
+    Steps(steps::Args),
+    /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
+    Query(query::Args),
+    /// Draw an SVG
+    Plot(plot::Args),
+    /// The tables of a trace
+    Schema(schema::Args),
+}
+
+/// Parses the command line and runs it.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Summary(args) => summary::run(&args),
+        Command::Timeline(args) => timeline::run(&args),
+        Command::Peaks(args) => peaks::run(&args),
+        Command::Phases(args) => phases::run(&args),
+        Command::Steps(args) => steps::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Plot(args) => plot::run(&args),
+        Command::Schema(args) => schema::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough (`| head`) is no error.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegauge: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

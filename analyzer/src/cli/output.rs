@@ -1,0 +1,53 @@
+//! Where results go.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::arguments::{ColorArg, Common};
+use crate::render::Style;
+
+/// Writes the result to standard output, or to the file that was named.
+pub(super) fn emit(common: &Common, text: &str) -> Result<()> {
+    match &common.output {
+        Some(path) => write_file(path, text, common.force),
+        None => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            Ok(())
+        }
+    }
+}
+
+/// Writes a file as a whole: under a temporary name first, so that nobody sees half of it.
+pub(super) fn write_file(path: &Path, text: &str, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        bail!("it exists already; use --force to replace it: {}", path.display());
+    }
+    let name = path.file_name().with_context(|| format!("not a file name: {}", path.display()))?;
+    let temporary = path.with_file_name(format!(".{}.tmp-{}", name.to_string_lossy(), std::process::id()));
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Colour only where a person looks at a terminal and has not refused it.
+pub(super) fn style(common: &Common) -> Style {
+    let is_coloured = match common.color {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => {
+            let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            common.output.is_none() && !refused && std::io::stdout().is_terminal()
+        }
+    };
+    Style { is_coloured }
+}
+
+/// True if the reader of standard output has gone.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

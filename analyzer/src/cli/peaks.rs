@@ -1,0 +1,102 @@
+//! `tidegauge peaks`.
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use super::arguments::{Common, first_nanos, parse_duration};
+use super::output;
+use crate::analysis::{self, Grouping, Moment, Peaks};
+use crate::render::{self, Format};
+
+/// Groups shown unless asked otherwise.
+const DEFAULT_TOP: usize = 20;
+
+/// What blocks are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Who allocated them
+    Site,
+    /// What the framework said they are
+    Category,
+    /// The site's path without its last part
+    Module,
+    /// Phase in which they were allocated
+    Phase,
+    /// Power of two
+    Size,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// What to group blocks by
+    #[arg(long, value_enum, default_value = "site")]
+    by: By,
+    /// The peak within this step
+    #[arg(long, conflicts_with = "at")]
+    step: Option<i64>,
+    /// This moment instead of the peak, counted from the start of the recording: 12.5s, 300ms
+    #[arg(long, value_parser = parse_duration)]
+    at: Option<i64>,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let source = common.open()?;
+    let process = common.only_process(&source)?;
+    let moment = match (args.step, args.at) {
+        (Some(step), _) => Moment::Step(step),
+        (None, Some(at)) => Moment::At(first_nanos(process)?.saturating_add(at)),
+        (None, None) => Moment::Peak,
+    };
+    let (grouping, key, heading) = match args.by {
+        By::Site => (Grouping::Site, "site", "Site"),
+        By::Category => (Grouping::Category, "category", "Category"),
+        By::Module => (Grouping::Module, "module", "Module"),
+        By::Phase => (Grouping::Phase, "phase", "Allocated in phase"),
+        By::Size => (Grouping::Size, "size", "Size"),
+    };
+    let selection = common.selection();
+    let window = common.window(process)?;
+    let peaks = analysis::peaks(process, moment, window, grouping, |device| selection.shows_device(device))?;
+    if let (Some(step), true) = (args.step, peaks.is_empty()) {
+        bail!("the trace has no step {step}, or no event before its end: {}", common.run.display());
+    }
+    common.warn(&source.warnings());
+    let format = common.format();
+    let top = common.top.unwrap_or(if format == Format::Text { DEFAULT_TOP } else { usize::MAX });
+    let mut text = String::new();
+    if matches!(format, Format::Text | Format::Markdown) {
+        for peaks in &peaks {
+            let one = render::peaks_table(std::slice::from_ref(peaks), key, heading, top);
+            text += &format!("{}\n{}\n", headline(peaks, moment), one.render(format));
+        }
+        // One empty line between devices, none at the end.
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    } else {
+        text = render::peaks_table(&peaks, key, heading, top).render(format);
+    }
+    output::emit(common, &text)
+}
+
+fn headline(peaks: &Peaks, moment: Moment) -> String {
+    let what = match moment {
+        Moment::Peak => "peak of allocated".to_owned(),
+        Moment::Step(step) => format!("peak of allocated in step {step}"),
+        Moment::At(_) => "allocated".to_owned(),
+    };
+    let mut line = format!("{}: {what} {}", render::device_name(peaks.device), render::bytes(peaks.allocated_bytes));
+    line += &match peaks.time_nanos {
+        Some(time_nanos) => format!(" at {}", render::duration(time_nanos - peaks.origin_nanos)),
+        None => " at the start".to_owned(),
+    };
+    if let Some(step) = peaks.step {
+        line += &format!(", step {step}");
+    }
+    if let Some(phase) = &peaks.phase {
+        line += &format!(", phase {phase}");
+    }
+    line
+}

@@ -1,0 +1,98 @@
+//! `tidegauge plot`.
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use super::arguments::Common;
+use super::output;
+use crate::analysis::{self, Curve, PhaseTable, StepTable, Timeline};
+use crate::load::Source;
+use crate::plot::{self, PlotConfig};
+use crate::replay::{Outcome, Window, replay};
+use tidegauge_schemas::ProcessTrace;
+
+/// Kinds of plots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Curves over time, with phases, steps and the peak
+    Timeline,
+    /// Bars: what each phase leaves alive, and the peak inside
+    Phases,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to draw
+    #[arg(value_enum)]
+    kind: Kind,
+    #[command(flatten)]
+    common: Common,
+    /// Zoom to this step
+    #[arg(long, conflicts_with_all = ["start", "end"])]
+    step: Option<i64>,
+    /// Pixels across
+    #[arg(long, default_value_t = 960, value_parser = clap::value_parser!(u32).range(400..=4000))]
+    width: u32,
+    /// Pixels down
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(300..=4000))]
+    height: u32,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let source = common.open()?;
+    let process = common.only_process(&source)?;
+    let config = PlotConfig { width: args.width, height: args.height, title: title(&source, process) };
+    let window = match args.step {
+        Some(step) => step_window(process, step).with_context(|| common.run.display().to_string())?,
+        None => common.window(process)?,
+    };
+    let svg = match args.kind {
+        Kind::Timeline => {
+            let (timeline, outcome) = analysis::timeline(process, window, plot::timeline_buckets(&config))?;
+            common.warn(&outcome.anomalies.warnings());
+            let device = device_to_draw(common, &timeline, &outcome)?;
+            plot::timeline_svg(&timeline, device, &config)?
+        }
+        Kind::Phases => {
+            let mut phases = PhaseTable::new(window);
+            let outcome = replay(process, window, &mut phases)?;
+            common.warn(&outcome.anomalies.warnings());
+            let device = common.device.or_else(|| busiest(&outcome)).unwrap_or(-1);
+            plot::phases_svg(&phases.finish(&outcome), device, &config)?
+        }
+    };
+    common.warn(&source.warnings());
+    output::emit(common, &svg)
+}
+
+fn title(source: &Source, process: &ProcessTrace) -> String {
+    let name = source.path.file_name().map_or_else(|| source.path.display().to_string(), |name| name.to_string_lossy().into());
+    let model = source.trace.info.config.get("model").and_then(serde_json::Value::as_str);
+    let model = model.map(|model| format!(" ({model})")).unwrap_or_default();
+    format!("{name}{model}, {}", process.id)
+}
+
+fn step_window(process: &ProcessTrace, step: i64) -> Result<Window> {
+    let mut steps = StepTable::new(Window::ALL);
+    let outcome = replay(process, Window::ALL, &mut steps)?;
+    let Some(row) = steps.finish(&outcome).into_iter().find(|row| row.step == step) else {
+        bail!("the trace has no step {step}");
+    };
+    Ok(Window { start_nanos: row.begin_nanos, end_nanos: row.begin_nanos + row.duration_nanos })
+}
+
+/// The device that was asked for, else the one with the highest peak; the host if there are only samples of it.
+fn device_to_draw(common: &Common, timeline: &Timeline, outcome: &Outcome) -> Result<i16> {
+    let has = |device: i16| timeline.series.iter().any(|series| series.device == device);
+    let device = common.device.or_else(|| busiest(outcome).filter(|device| has(*device))).unwrap_or(-1);
+    if !has(device) {
+        let curves = [Curve::Allocated, Curve::Rss].map(Curve::as_str).join(" or ");
+        bail!("there is no {curves} of that device in this part of the trace: {}", common.run.display());
+    }
+    Ok(device)
+}
+
+fn busiest(outcome: &Outcome) -> Option<i16> {
+    outcome.devices.iter().max_by_key(|device| device.allocated_peak.bytes).map(|device| device.device)
+}

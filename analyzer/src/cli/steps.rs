@@ -1,0 +1,36 @@
+//! `tidegauge steps`.
+
+use anyhow::Result;
+
+use super::arguments::Common;
+use super::output;
+use crate::analysis::StepTable;
+use crate::render;
+use crate::replay::replay;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let source = common.open()?;
+    let process = common.only_process(&source)?;
+    let window = common.window(process)?;
+    let mut steps = StepTable::new(window);
+    let outcome = replay(process, window, &mut steps)?;
+    let mut rows = steps.finish(&outcome);
+    let selection = common.selection();
+    rows.retain(|row| selection.shows_device(row.device));
+    if let Some(top) = common.top {
+        // The steps that one looks at first, then in their order again.
+        rows.sort_by_key(|row| std::cmp::Reverse(row.peak_bytes));
+        rows.truncate(top);
+        rows.sort_by_key(|row| (row.device, row.begin_nanos));
+    }
+    common.warn(&source.warnings());
+    common.warn(&outcome.anomalies.warnings());
+    output::emit(common, &render::steps_table(&rows, outcome.first_nanos()).render(common.format()))
+}

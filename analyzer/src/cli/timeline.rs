@@ -1,0 +1,34 @@
+//! `tidegauge timeline`.
+
+use anyhow::Result;
+
+use super::arguments::Common;
+use super::output;
+use crate::analysis;
+use crate::render::{self, Format};
+
+/// Stretches of time in data unless asked otherwise.
+const DEFAULT_ROWS: usize = 1000;
+/// And on a screen.
+const DEFAULT_TEXT_ROWS: usize = 40;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let source = common.open()?;
+    let process = common.only_process(&source)?;
+    let format = common.format();
+    let default = if format == Format::Text { DEFAULT_TEXT_ROWS } else { DEFAULT_ROWS };
+    let buckets = common.top.unwrap_or(default);
+    let (mut timeline, outcome) = analysis::timeline(process, common.window(process)?, buckets)?;
+    let selection = common.selection();
+    timeline.series.retain(|series| selection.shows_device(series.device));
+    common.warn(&source.warnings());
+    common.warn(&outcome.anomalies.warnings());
+    output::emit(common, &render::timeline_table(&timeline).render(format))
+}

@@ -1,0 +1,277 @@
+//! Rows of the tables as plain structs, in batches.
+
+use arrow::array::{
+    Array as _, AsArray as _, DictionaryArray, Float64Array, Int16Array, Int64Array, RecordBatch,
+    TimestampNanosecondArray, UInt32Array, UInt64Array,
+};
+use arrow::datatypes::{
+    Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
+};
+use tidegauge_schemas::{Category, CheckpointKind, EventKind, ProcessTrace, Table};
+
+use crate::error::{Error, Result};
+
+/// A row of `events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRow {
+    /// Order within the process.
+    pub seq: u64,
+    /// Nanoseconds since 1970.
+    pub time_nanos: i64,
+    /// What happened; `None` for a kind that this version does not know.
+    pub kind: Option<EventKind>,
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// Address of the block or segment.
+    pub address: Option<u64>,
+    /// Requested size.
+    pub size_bytes: Option<i64>,
+    /// Site, 0 for none.
+    pub site: u32,
+    /// What the framework said the block is.
+    pub category: Option<Category>,
+}
+
+/// A row of `checkpoints`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointRow {
+    /// Order within the process.
+    pub seq: u64,
+    /// Nanoseconds since 1970.
+    pub time_nanos: i64,
+    /// What it marks; `None` for a kind that this version does not know.
+    pub kind: Option<CheckpointKind>,
+    /// Name.
+    pub name: Option<String>,
+    /// Training step.
+    pub step: Option<i64>,
+    /// Epoch.
+    pub epoch: Option<i64>,
+    /// Thread; 0 unknown.
+    pub thread: u32,
+    /// Loss or other value.
+    pub value: Option<f64>,
+    /// Samples in the batch.
+    pub batch_size: Option<i64>,
+}
+
+/// A row of `samples`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleRow {
+    /// Order within the process; that of the checkpoint that it was read at.
+    pub seq: u64,
+    /// Nanoseconds since 1970.
+    pub time_nanos: i64,
+    /// Metric.
+    pub metric: String,
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// The reading.
+    pub value: f64,
+}
+
+const EVENT_COLUMNS: &[&str] = &["seq", "time", "kind", "device", "address", "size_bytes", "site", "category"];
+const CHECKPOINT_COLUMNS: &[&str] =
+    &["seq", "time", "kind", "name", "step", "epoch", "thread", "value", "batch_size"];
+const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
+
+/// A batch of events, column by column.
+#[derive(Debug)]
+pub struct EventColumns {
+    seq: UInt64Array,
+    time: TimestampNanosecondArray,
+    kind: Vocabulary<EventKind>,
+    device: Int16Array,
+    address: UInt64Array,
+    size_bytes: Int64Array,
+    site: UInt32Array,
+    category: Vocabulary<Category>,
+}
+
+/// Dictionary keys, and what each of the dictionary's texts means.
+#[derive(Debug)]
+struct Vocabulary<T> {
+    keys: arrow::array::PrimitiveArray<Int32Type>,
+    meanings: Vec<Option<T>>,
+}
+
+impl<T: Copy> Vocabulary<T> {
+    fn new(texts: &DictionaryArray<Int32Type>, meaning: impl Fn(&str) -> Option<T>) -> Self {
+        let meanings = texts.values().as_string::<i32>().iter().map(|text| text.and_then(&meaning)).collect();
+        Self { keys: texts.keys().clone(), meanings }
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Option<T> {
+        if self.keys.is_null(row) {
+            return None;
+        }
+        self.meanings.get(self.keys.value(row) as usize).copied().flatten()
+    }
+}
+
+impl EventColumns {
+    fn new(batch: &RecordBatch) -> Result<Self> {
+        Ok(Self {
+            seq: column(batch, "seq")?.as_primitive::<UInt64Type>().clone(),
+            time: column(batch, "time")?.as_primitive::<TimestampNanosecondType>().clone(),
+            kind: Vocabulary::new(column(batch, "kind")?.as_dictionary(), EventKind::from_text),
+            device: column(batch, "device")?.as_primitive::<Int16Type>().clone(),
+            address: column(batch, "address")?.as_primitive::<UInt64Type>().clone(),
+            size_bytes: column(batch, "size_bytes")?.as_primitive::<Int64Type>().clone(),
+            site: column(batch, "site")?.as_primitive::<UInt32Type>().clone(),
+            category: Vocabulary::new(column(batch, "category")?.as_dictionary(), Category::from_text),
+        })
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.seq.len()
+    }
+
+    /// True without rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seq.is_empty()
+    }
+
+    /// `seq` of a row.
+    #[inline]
+    #[must_use]
+    pub fn seq(&self, row: usize) -> u64 {
+        self.seq.value(row)
+    }
+
+    /// A row.
+    #[inline]
+    #[must_use]
+    pub fn row(&self, row: usize) -> EventRow {
+        EventRow {
+            seq: self.seq.value(row),
+            time_nanos: self.time.value(row),
+            kind: self.kind.get(row),
+            device: self.device.value(row),
+            address: self.address.is_valid(row).then(|| self.address.value(row)),
+            size_bytes: self.size_bytes.is_valid(row).then(|| self.size_bytes.value(row)),
+            site: if self.site.is_valid(row) { self.site.value(row) } else { 0 },
+            category: self.category.get(row),
+        }
+    }
+}
+
+/// The rows of one process, table by table.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    process: &'a ProcessTrace,
+}
+
+impl<'a> Rows<'a> {
+    /// Of this process.
+    #[must_use]
+    pub fn new(process: &'a ProcessTrace) -> Self {
+        Self { process }
+    }
+
+    /// Events, in batches.
+    pub fn events(self) -> impl Iterator<Item = Result<EventColumns>> + 'a {
+        self.process.batches(Table::Events, EVENT_COLUMNS).map(|batch| EventColumns::new(&batch?))
+    }
+
+    /// Checkpoints, one by one.
+    pub fn checkpoints(self) -> impl Iterator<Item = Result<CheckpointRow>> + 'a {
+        flatten(self.process.batches(Table::Checkpoints, CHECKPOINT_COLUMNS), checkpoint_rows)
+    }
+
+    /// Samples, one by one.
+    pub fn samples(self) -> impl Iterator<Item = Result<SampleRow>> + 'a {
+        flatten(self.process.batches(Table::Samples, SAMPLE_COLUMNS), sample_rows)
+    }
+
+    /// Names of the sites, by id.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub fn site_names(self) -> Result<rustc_hash::FxHashMap<u32, String>> {
+        let mut names = rustc_hash::FxHashMap::default();
+        for batch in self.process.batches(Table::Sites, &["site", "name"]) {
+            let batch = batch?;
+            let ids = column(&batch, "site")?.as_primitive::<UInt32Type>();
+            let texts = text(&batch, "name")?;
+            names.extend((0..batch.num_rows()).filter_map(|row| Some((ids.value(row), texts.get(row)?.to_owned()))));
+        }
+        Ok(names)
+    }
+}
+
+fn flatten<'a, T: 'a>(
+    batches: impl Iterator<Item = tidegauge_schemas::Result<RecordBatch>> + 'a,
+    rows: fn(&RecordBatch) -> Result<Vec<T>>,
+) -> impl Iterator<Item = Result<T>> + 'a {
+    batches.flat_map(move |batch| match batch.map_err(Error::from).and_then(|batch| rows(&batch)) {
+        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    })
+}
+
+fn checkpoint_rows(batch: &RecordBatch) -> Result<Vec<CheckpointRow>> {
+    let seq: &UInt64Array = column(batch, "seq")?.as_primitive();
+    let time: &TimestampNanosecondArray = column(batch, "time")?.as_primitive();
+    let kind = Vocabulary::new(column(batch, "kind")?.as_dictionary(), CheckpointKind::from_text);
+    let name = text(batch, "name")?;
+    let step: &Int64Array = column(batch, "step")?.as_primitive::<Int64Type>();
+    let epoch: &Int64Array = column(batch, "epoch")?.as_primitive();
+    let thread: &UInt32Array = column(batch, "thread")?.as_primitive();
+    let value: &Float64Array = column(batch, "value")?.as_primitive::<Float64Type>();
+    let batch_size: &Int64Array = column(batch, "batch_size")?.as_primitive();
+    let row = |row: usize| CheckpointRow {
+        seq: seq.value(row),
+        time_nanos: time.value(row),
+        kind: kind.get(row),
+        name: name.get(row).map(str::to_owned),
+        step: step.is_valid(row).then(|| step.value(row)),
+        epoch: epoch.is_valid(row).then(|| epoch.value(row)),
+        thread: if thread.is_valid(row) { thread.value(row) } else { 0 },
+        value: value.is_valid(row).then(|| value.value(row)),
+        batch_size: batch_size.is_valid(row).then(|| batch_size.value(row)),
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}
+
+fn sample_rows(batch: &RecordBatch) -> Result<Vec<SampleRow>> {
+    let seq: &UInt64Array = column(batch, "seq")?.as_primitive();
+    let time: &TimestampNanosecondArray = column(batch, "time")?.as_primitive();
+    let metric = text(batch, "metric")?;
+    let device: &Int16Array = column(batch, "device")?.as_primitive();
+    let value: &Float64Array = column(batch, "value")?.as_primitive();
+    let row = |row: usize| SampleRow {
+        seq: seq.value(row),
+        time_nanos: time.value(row),
+        metric: metric.get(row).unwrap_or_default().to_owned(),
+        device: device.value(row),
+        value: value.value(row),
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}
+
+/// A text column of a batch.
+struct Text<'a> {
+    keys: &'a arrow::array::PrimitiveArray<Int32Type>,
+    values: &'a arrow::array::StringArray,
+}
+
+impl Text<'_> {
+    fn get(&self, row: usize) -> Option<&str> {
+        self.keys.is_valid(row).then(|| self.values.value(self.keys.value(row) as usize))
+    }
+}
+
+fn text<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<Text<'a>> {
+    let dictionary = column(batch, name)?.as_dictionary::<Int32Type>();
+    Ok(Text { keys: dictionary.keys(), values: dictionary.values().as_string() })
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a arrow::array::ArrayRef> {
+    // Parts are checked when they are opened: this can only be a file that was replaced since.
+    batch.column_by_name(name).ok_or(Error::LostColumn { column: name })
+}

@@ -1,0 +1,318 @@
+//! The curves over time, with phases, steps and the peak.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::PlotConfig;
+use super::canvas::{self, Area, LEFT, LegendEntry, RIGHT, failed};
+use super::theme::{
+    ACTIVE, ALLOCATED, GRID, INK, MUTED, PEAK, RESERVED, RSS, TEXT_SIZE, phase_colour,
+};
+use crate::analysis::{Band, Curve, PeakMark, Series, Timeline};
+use crate::error::Result;
+use crate::render;
+
+/// Pixels above the plot: title, subtitle, legend, step numbers.
+const TOP: i32 = 118;
+/// Below it: phase strip, labels of the axis.
+const BOTTOM: i32 = 66;
+/// Height of the strip of phases.
+const STRIP: i32 = 10;
+/// Bands over the whole height are drawn if they are at least this wide on average; narrower ones are only in the strip.
+const WIDE_BAND: f64 = 8.0;
+/// Room above the highest point, for the label of the peak.
+const HEADROOM: f64 = 1.14;
+
+/// Draws the curves of one device, with the process's resident size if it is the host.
+///
+/// # Errors
+/// If there is nothing to draw, or plotters fails.
+pub fn timeline_svg(timeline: &Timeline, device: i16, config: &PlotConfig) -> Result<String> {
+    let plot = Plot::new(timeline, device, config);
+    canvas::svg(config, &plot.description(), |area| plot.draw(area))
+}
+
+struct Plot<'a> {
+    timeline: &'a Timeline,
+    device: i16,
+    config: &'a PlotConfig,
+    series: Vec<&'a Series>,
+    peak: Option<&'a PeakMark>,
+    top_bytes: i64,
+    phase_names: Vec<&'a str>,
+}
+
+impl<'a> Plot<'a> {
+    fn new(timeline: &'a Timeline, device: i16, config: &'a PlotConfig) -> Self {
+        let of_device: Vec<&Series> = timeline.series.iter().filter(|series| series.device == device).collect();
+        let allocated = of_device.iter().find(|series| series.curve == Curve::Allocated).copied();
+        // Where frees complete at once, active is allocated, and a second line would only hide the first.
+        let differs = |series: &&&Series| {
+            series.curve != Curve::Active || allocated.is_none_or(|other| other.buckets != series.buckets)
+        };
+        let series: Vec<&Series> = of_device.iter().filter(differs).copied().collect();
+        let highest = |series: &&Series| series.buckets.iter().flatten().map(|bucket| bucket.max_bytes).max();
+        let top_bytes = series.iter().filter_map(highest).max().unwrap_or(0).max(1);
+        let mut phase_names: Vec<&str> = Vec::new();
+        for phase in &timeline.phases {
+            if !phase_names.contains(&phase.name.as_str()) {
+                phase_names.push(&phase.name);
+            }
+        }
+        let peak = timeline.peaks.iter().find(|peak| peak.device == device && peak.curve == Curve::Allocated);
+        let is_shown = |peak: &&PeakMark| {
+            timeline.start_nanos <= peak.time_nanos && peak.time_nanos <= timeline.end_nanos
+        };
+        Self { timeline, device, config, series, peak: peak.filter(is_shown), top_bytes, phase_names }
+    }
+
+    fn subtitle(&self) -> String {
+        let device = render::device_name(self.device);
+        let interval = render::duration(self.timeline.bucket_nanos);
+        let same = if self.series.iter().any(|series| series.curve == Curve::Active) { "" } else { ", active the same" };
+        let curve = if self.peak.is_some() { format!("allocated (requested bytes{same})") } else { "curves".to_owned() };
+        format!("{device}: {curve} over time; lowest and highest of every {interval}")
+    }
+
+    fn description(&self) -> String {
+        let took = render::duration(self.timeline.end_nanos - self.timeline.start_nanos);
+        match self.peak {
+            Some(peak) => format!("{} over {took}. {}", self.subtitle(), self.peak_text(peak)),
+            None => format!("{} over {took}.", self.subtitle()),
+        }
+    }
+
+    fn peak_text(&self, peak: &PeakMark) -> String {
+        let at = render::duration(peak.time_nanos - self.timeline.origin_nanos);
+        let mut text = format!("peak {} at {at}", render::bytes(peak.bytes));
+        if let Some(step) = peak.step {
+            text += &format!(", step {step}");
+        }
+        if let Some(phase) = &peak.phase {
+            text += &format!(", {}", canvas::cut(phase, 24));
+        }
+        text
+    }
+
+    fn draw(&self, area: &Area<'_>) -> Result<()> {
+        canvas::heading(area, self.config, &self.subtitle())?;
+        let (width, height) = (self.config.width as i32, self.config.height as i32);
+        canvas::legend(area, &self.legend_entries(), (LEFT as i32, 68), width - RIGHT as i32)?;
+
+        let span_nanos = (self.timeline.end_nanos - self.timeline.start_nanos).max(1);
+        let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
+        let (time_name, time_unit) = canvas::time_unit(span_nanos);
+        let x = |time_nanos: i64| (time_nanos - self.timeline.origin_nanos) as f64 / time_unit;
+        let y = |bytes: i64| bytes as f64 / byte_unit;
+        let (first, last) = (x(self.timeline.start_nanos), x(self.timeline.start_nanos + span_nanos));
+        let top = y(self.top_bytes) * HEADROOM;
+
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(TOP)
+            .margin_right(RIGHT as i32)
+            .margin_bottom(BOTTOM - 36)
+            .margin_left(LEFT as i32 - 60)
+            .x_label_area_size(36)
+            .y_label_area_size(60)
+            .build_cartesian_2d(first..last, 0.0..top)
+            .map_err(failed)?;
+        let label = canvas::text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
+        chart
+            .configure_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(MUTED)
+            .label_style(label.clone())
+            .x_labels((width / 90).clamp(2, 16) as usize)
+            .y_labels((height / 60).clamp(2, 10) as usize)
+            .x_label_formatter(&canvas::tick_text)
+            .y_label_formatter(&canvas::tick_text)
+            .draw()
+            .map_err(failed)?;
+        let plot = Frame { left: LEFT as i32, right: width - RIGHT as i32, top: TOP, bottom: height - BOTTOM };
+        let pixel = |time_nanos: i64| {
+            let share = (time_nanos - self.timeline.start_nanos) as f64 / span_nanos as f64;
+            plot.left + (share.clamp(0.0, 1.0) * f64::from(plot.right - plot.left)).round() as i32
+        };
+        self.draw_phases(area, &plot, &pixel)?;
+        self.draw_steps(area, &plot, &pixel)?;
+
+        for series in &self.series {
+            let points = self.points(series, &x, &y);
+            let colour = colour(series.curve);
+            if series.curve == Curve::Allocated {
+                let fill = AreaSeries::new(points.iter().copied(), 0.0, colour.mix(0.15));
+                chart.draw_series(fill).map_err(failed)?;
+            }
+            let line = LineSeries::new(points, colour.stroke_width(if series.curve == Curve::Rss { 1 } else { 2 }));
+            chart.draw_series(line).map_err(failed)?;
+        }
+        for &time_nanos in &self.timeline.oom_nanos {
+            let line = PathElement::new(vec![(pixel(time_nanos), plot.top), (pixel(time_nanos), plot.bottom)], RED);
+            area.draw(&line).map_err(failed)?;
+        }
+        if let Some(peak) = self.peak {
+            let down = plot.bottom - (y(peak.bytes) / top * f64::from(plot.bottom - plot.top)).round() as i32;
+            self.draw_peak(area, &plot, peak, (pixel(peak.time_nanos), down))?;
+        }
+        let axis = canvas::text_style(TEXT_SIZE, MUTED, HPos::Right, VPos::Bottom);
+        canvas::write(area, byte_name, &axis, (plot.left - 8, plot.top - 6))?;
+        let below = format!("time since the start of the recording ({time_name})");
+        let style = canvas::text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Bottom);
+        canvas::write(area, &below, &style, ((plot.left + plot.right) / 2, height - 6))
+    }
+
+    /// Lowest, highest and last of each bucket: every extreme is on the line, whatever the trace's length.
+    fn points(&self, series: &Series, x: &impl Fn(i64) -> f64, y: &impl Fn(i64) -> f64) -> Vec<(f64, f64)> {
+        let mut points: Vec<(f64, f64)> = Vec::with_capacity(series.buckets.len() * 3);
+        let mut before: Option<i64> = None;
+        for (number, bucket) in (0i64..).zip(&series.buckets) {
+            let Some(bucket) = bucket else { continue };
+            let start = self.timeline.start_nanos + number * self.timeline.bucket_nanos;
+            let at = x((start + self.timeline.bucket_nanos / 2).min(self.timeline.end_nanos).max(start));
+            // The order in which the line is shortest.
+            let rises = before.is_none_or(|before| (before - bucket.min_bytes).abs() <= (before - bucket.max_bytes).abs());
+            let (one, two) = if rises { (bucket.min_bytes, bucket.max_bytes) } else { (bucket.max_bytes, bucket.min_bytes) };
+            if number == 0 {
+                points.push((x(start), y(one)));
+            }
+            for bytes in [one, two, bucket.last_bytes] {
+                let point = (at, y(bytes));
+                if points.last() != Some(&point) {
+                    points.push(point);
+                }
+            }
+            before = Some(bucket.last_bytes);
+        }
+        if let (Some(bytes), Some(&(at, _))) = (before, points.last()) {
+            let end = x(self.timeline.end_nanos);
+            if end > at {
+                points.push((end, y(bytes)));
+            }
+        }
+        points
+    }
+
+    fn legend_entries(&self) -> Vec<LegendEntry> {
+        let curve = |series: &&Series| LegendEntry {
+            text: match series.curve {
+                Curve::Rss => "process rss".to_owned(),
+                curve => curve.as_str().to_owned(),
+            },
+            colour: colour(series.curve),
+            is_area: false,
+        };
+        let phase = |(number, name): (usize, &&str)| LegendEntry {
+            text: canvas::cut(name, 24),
+            colour: phase_colour(name, number),
+            is_area: true,
+        };
+        let mut entries: Vec<LegendEntry> = self.series.iter().map(curve).collect();
+        // Two lines of legend fit; a program with more names than that is not told by colour anyway.
+        entries.extend(self.phase_names.iter().enumerate().map(phase).take(12));
+        if !self.timeline.oom_nanos.is_empty() {
+            entries.push(LegendEntry { text: "out of memory".to_owned(), colour: RED, is_area: false });
+        }
+        entries
+    }
+
+    fn draw_phases(&self, area: &Area<'_>, plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Result<()> {
+        if self.timeline.phases.is_empty() {
+            return Ok(());
+        }
+        let number = |name: &str| self.phase_names.iter().position(|known| *known == name).unwrap_or(0);
+        let runs = pixel_runs(&self.timeline.phases, plot, pixel);
+        let width = f64::from(plot.right - plot.left) / self.timeline.phases.len() as f64;
+        for (name, from, to) in runs {
+            let colour = phase_colour(name, number(name));
+            let strip = Rectangle::new([(from, plot.bottom + 1), (to, plot.bottom + STRIP)], colour.filled());
+            area.draw(&strip).map_err(failed)?;
+            if width >= WIDE_BAND {
+                let band = Rectangle::new([(from, plot.top), (to, plot.bottom)], colour.mix(0.10).filled());
+                area.draw(&band).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn draw_steps(&self, area: &Area<'_>, plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Result<()> {
+        let style = canvas::text_style(TEXT_SIZE - 2, MUTED, HPos::Left, VPos::Bottom);
+        let mut free_from = i32::MIN;
+        let mut last_tick = i32::MIN;
+        for step in &self.timeline.steps {
+            let at = pixel(step.begin_nanos);
+            if at < last_tick + 3 {
+                continue;
+            }
+            let text = if free_from == i32::MIN { format!("step {}", step.name) } else { step.name.clone() };
+            let width = canvas::text_width(&text, TEXT_SIZE - 2);
+            let is_labelled = at >= free_from && at + width < plot.right;
+            let length = if is_labelled { 7 } else { 3 };
+            let tick = PathElement::new(vec![(at, plot.top - length), (at, plot.top)], MUTED);
+            area.draw(&tick).map_err(failed)?;
+            if is_labelled {
+                canvas::write(area, &text, &style, (at, plot.top - 8))?;
+                free_from = at + width + 24;
+            }
+            last_tick = at;
+        }
+        Ok(())
+    }
+
+    fn draw_peak(&self, area: &Area<'_>, plot: &Frame, peak: &PeakMark, (across, down): (i32, i32)) -> Result<()> {
+        let mark = Circle::new((across, down), 4, PEAK.stroke_width(2));
+        area.draw(&mark).map_err(failed)?;
+        let text = self.peak_text(peak);
+        let width = canvas::text_width(&text, TEXT_SIZE);
+        // Above the highest point there is room; to the side that has it.
+        let (across, anchor) = if across + 8 + width < plot.right { (across + 8, HPos::Left) } else { (across - 8, HPos::Right) };
+        let style = canvas::text_style(TEXT_SIZE, PEAK, anchor, VPos::Bottom);
+        canvas::write(area, &text, &style, (across, (down - 5).max(plot.top + 16)))
+    }
+}
+
+/// Pixels that the plot takes.
+struct Frame {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+}
+
+fn colour(curve: Curve) -> RGBColor {
+    match curve {
+        Curve::Allocated => ALLOCATED,
+        Curve::Active => ACTIVE,
+        Curve::Reserved => RESERVED,
+        Curve::Rss => RSS,
+    }
+}
+
+/// Phases as runs of pixel columns: where several share a column, the one that has most of it is shown, so that the
+/// number of runs is bounded by the width of the plot.
+fn pixel_runs<'a>(phases: &'a [Band], plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Vec<(&'a str, i32, i32)> {
+    let columns = (plot.right - plot.left).max(1) as usize;
+    // Inner spans end first and come first; longest wins a column, and of nested ones the inner one, which is told
+    // by its being shorter but filling the column as well.
+    let mut owners: Vec<Option<(&Band, i64)>> = vec![None; columns];
+    for phase in phases {
+        let (from, to) = (pixel(phase.begin_nanos) - plot.left, pixel(phase.end_nanos) - plot.left);
+        let length = phase.end_nanos - phase.begin_nanos;
+        for (column, owner) in owners.iter_mut().enumerate().take(to.max(from + 1) as usize).skip(from as usize) {
+            let fills = (column as i32) > from && (column as i32) < to;
+            let better = owner.is_none_or(|(_, other)| if fills { length < other } else { length > other });
+            if better {
+                *owner = Some((phase, if fills { length } else { length.min(1) }));
+            }
+        }
+    }
+    let mut runs: Vec<(&str, i32, i32)> = Vec::new();
+    for (column, owner) in (plot.left..).zip(&owners) {
+        let Some((phase, _)) = owner else { continue };
+        match runs.last_mut() {
+            Some((name, _, to)) if *name == phase.name && *to == column => *to = column + 1,
+            _ => runs.push((&phase.name, column, column + 1)),
+        }
+    }
+    runs
+}

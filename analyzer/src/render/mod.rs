@@ -1,0 +1,14 @@
+//! Rendering: text, JSON, CSV and Markdown. Nothing here computes.
+
+mod cells;
+mod summary_json;
+mod summary_text;
+mod tables;
+mod units;
+
+pub use cells::{Cell, Column, Format, Table};
+pub use summary_json::summary_json;
+pub(crate) use summary_text::device_name;
+pub use summary_text::{Style, summary_text};
+pub use tables::{peaks_table, phases_table, steps_table, summary_table, timeline_table};
+pub use units::{bytes, duration, signed_bytes};

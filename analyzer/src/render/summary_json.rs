@@ -1,0 +1,109 @@
+//! `tidegauge summary --json`: one object, whose keys are a contract.
+
+use serde_json::{Value, json};
+use tidegauge_schemas::process::Ended;
+
+use super::tables::phases_table;
+use crate::analysis::{DeviceSummary, PeakSummary, ProcessSummary, Summary};
+
+/// The summary as one object. With several processes `ended` is that of the one that ended worst, sums are over all.
+#[must_use]
+pub fn summary_json(summary: &Summary) -> Value {
+    let processes = &summary.processes;
+    let ended = processes.iter().map(|process| process.ended).max_by_key(|ended| severity(*ended));
+    let devices: Vec<Value> = processes.iter().flat_map(|process| process.devices.iter().map(|device| {
+        device_json(process, device)
+    })).collect();
+    json!({
+        "run": summary.run,
+        "started": summary.started,
+        "config": summary.config,
+        "ended": ended.map(Ended::as_str),
+        "duration_nanos": processes.iter().filter_map(|process| process.span_nanos).map(|span| span.1 - span.0).max(),
+        "events": processes.iter().map(|process| process.events).sum::<u64>(),
+        "dropped_events": processes.iter().map(|process| process.dropped_events).sum::<u64>(),
+        "recording_cost": recording_cost(processes),
+        "peak_rss_bytes": processes.iter().filter_map(|process| process.rss.as_ref()).map(|rss| rss.bytes).max(),
+        "devices": devices,
+        "phases": processes.iter().flat_map(|process| phases_table(&process.phases).json()).collect::<Vec<_>>(),
+        "steps": steps_json(processes),
+        "hints": summary.hints,
+        "warnings": summary.warnings,
+    })
+}
+
+const fn severity(ended: Ended) -> u8 {
+    match ended {
+        Ended::Clean => 0,
+        Ended::Running => 1,
+        Ended::Killed => 2,
+        _ => 3,
+    }
+}
+
+fn recording_cost(processes: &[ProcessSummary]) -> Value {
+    let costs: Vec<_> = processes.iter().filter_map(|process| process.cost).collect();
+    if costs.is_empty() {
+        return Value::Null;
+    }
+    json!({
+        "records": costs.iter().map(|cost| cost.records).sum::<u64>(),
+        "background_cpu_seconds": costs.iter().map(|cost| cost.background_cpu_seconds).sum::<f64>(),
+        "written_bytes": costs.iter().map(|cost| cost.written_bytes).sum::<u64>(),
+        "peak_journal_bytes": costs.iter().map(|cost| cost.peak_journal_bytes).max(),
+    })
+}
+
+fn steps_json(processes: &[ProcessSummary]) -> Value {
+    let of_one = |process: &ProcessSummary| {
+        json!({
+            "rank": process.id.rank,
+            "process": process.id.process,
+            "count": process.steps.count,
+            "mean_nanos": process.steps.mean_nanos,
+            "first_loss": process.steps.first_loss,
+            "last_loss": process.steps.last_loss,
+            "unfinished": process.steps.unfinished,
+        })
+    };
+    processes.iter().map(of_one).collect()
+}
+
+fn device_json(process: &ProcessSummary, device: &DeviceSummary) -> Value {
+    let origin = process.span_nanos.map_or(0, |span| span.0);
+    let peak = |peak: &PeakSummary| {
+        json!({
+            "bytes": peak.bytes,
+            "time_nanos": peak.time_nanos.map(|time| time - origin),
+            "step": peak.step,
+            "phase": peak.phase,
+            "event_index": peak.event_index,
+        })
+    };
+    let holders: Vec<Value> = device
+        .holders
+        .iter()
+        .map(|holder| json!({"site": holder.site, "bytes": holder.bytes, "blocks": holder.blocks}))
+        .collect();
+    json!({
+        "rank": process.id.rank,
+        "process": process.id.process,
+        "device": device.device,
+        "peak_allocated_bytes": device.allocated.bytes,
+        "peak_active_bytes": device.active.bytes,
+        "peak_reserved_bytes": device.reserved.as_ref().map(|reserved| reserved.bytes),
+        "peak_time": device.active.time_nanos.map(|time| (time - origin) as f64 / 1e9),
+        "peak_step": device.active.step,
+        "peak_phase": device.active.phase,
+        "peak_event_index": device.active.event_index,
+        "initial_active_bytes": device.initial_bytes,
+        "end_active_bytes": device.end_active_bytes,
+        "end_allocated_bytes": device.end_allocated_bytes,
+        "peaks": {
+            "allocated": peak(&device.allocated),
+            "active": peak(&device.active),
+            "reserved": device.reserved.as_ref().map(peak),
+        },
+        "live_at_peak": holders,
+    })
+}

@@ -1,0 +1,224 @@
+//! `tidegauge summary` for people: one screen.
+
+use std::fmt::Write as _;
+
+use super::cells::{Cell, Format, Table};
+use super::units::{bytes, duration};
+use crate::analysis::{DeviceSummary, PeakSummary, ProcessSummary, Summary};
+
+/// Colour, if the reader is a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Whether escape sequences may be used.
+    pub is_coloured: bool,
+}
+
+impl Style {
+    fn heading(self, text: &str) -> String {
+        if self.is_coloured { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn warning(self, text: &str) -> String {
+        if self.is_coloured { format!("\u{1b}[33m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// The summary, in text or Markdown, with the `top` largest holders of each device.
+#[must_use]
+pub fn summary_text(summary: &Summary, top: usize, format: Format, style: Style) -> String {
+    let writer = Writer { top, format, style };
+    let mut out = String::new();
+    for process in &summary.processes {
+        writer.process(&mut out, summary, process);
+    }
+    writer.list(&mut out, "Hints", &summary.hints, |text| text.to_owned());
+    writer.list(&mut out, "Warnings", &summary.warnings, |text| style.warning(text));
+    out
+}
+
+struct Writer {
+    top: usize,
+    format: Format,
+    style: Style,
+}
+
+// Writing to a string cannot fail; the results of `writeln!` are dropped throughout.
+impl Writer {
+    fn heading(&self, out: &mut String, text: &str) {
+        let _ = match self.format {
+            Format::Markdown => writeln!(out, "\n### {text}\n"),
+            _ => writeln!(out, "\n{}", self.style.heading(text)),
+        };
+    }
+
+    fn table(&self, out: &mut String, table: &Table) {
+        *out += &table.render(self.format);
+    }
+
+    fn process(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
+        let title = format!("{}, {}", summary.run, process.id);
+        let title = if self.format == Format::Markdown { format!("## {title}") } else { self.style.heading(&title) };
+        let _ = writeln!(out, "{title}");
+        self.facts(out, summary, process);
+        self.peaks(out, process);
+        for device in &process.devices {
+            self.holders(out, device);
+        }
+        self.phases(out, process);
+    }
+
+    fn facts(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
+        let break_ = if self.format == Format::Markdown { "  " } else { "" };
+        let took = process.span_nanos.map_or(0, |span| span.1 - span.0);
+        let _ = writeln!(
+            out,
+            "  recorded {} for {}, ended: {}, {} events, {} dropped{break_}",
+            summary.started,
+            duration(took),
+            process.ended.as_str(),
+            process.events,
+            process.dropped_events,
+        );
+        if !summary.config.is_empty() {
+            let config: Vec<String> = summary.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let _ = writeln!(out, "  config {}{break_}", config.join(" "));
+        }
+        let steps = &process.steps;
+        if steps.count > 0 {
+            let _ = write!(out, "  {} steps of {} each", steps.count, duration(steps.mean_nanos));
+            if let (Some(first), Some(last)) = (steps.first_loss, steps.last_loss) {
+                let _ = write!(out, ", loss {first:.5} → {last:.5}");
+            }
+            let _ = writeln!(out, "{break_}");
+        }
+        if let Some(step) = steps.unfinished {
+            let _ = writeln!(out, "  step {step} was not finished{break_}");
+        }
+        if let Some(cost) = process.cost {
+            let share = cost.background_cpu_seconds / (took.max(1) as f64 / 1e9) * 100.0;
+            let _ = writeln!(
+                out,
+                "  recording cost {} of CPU in the background ({share:.1} % of the time) and {} on disk{break_}",
+                duration((cost.background_cpu_seconds * 1e9) as i64),
+                bytes(cost.written_bytes as i64),
+            );
+        }
+    }
+
+    fn peaks(&self, out: &mut String, process: &ProcessSummary) {
+        self.heading(out, "Peaks");
+        let mut table = Table::new(&[
+            ("curve", "Curve"),
+            ("bytes", "Peak"),
+            ("time", "At"),
+            ("step", "Step"),
+            ("phase", "Phase"),
+            ("end", "At the end"),
+        ]);
+        let origin = process.span_nanos.map_or(0, |span| span.0);
+        let mut row = |name: String, peak: Option<&PeakSummary>, end: Option<i64>, untimed: &str| {
+            let Some(peak) = peak else {
+                return table.rows.push(vec![
+                    Cell::Text(name),
+                    Cell::Unknown,
+                    Cell::Text("not recorded".into()),
+                    Cell::Unknown,
+                    Cell::Unknown,
+                    Cell::Unknown,
+                ]);
+            };
+            let at = peak.time_nanos.map(|time| Cell::Text(duration(time - origin)));
+            table.rows.push(vec![
+                Cell::Text(name),
+                Cell::Bytes(peak.bytes),
+                at.unwrap_or_else(|| Cell::Text(untimed.to_owned())),
+                Cell::count(peak.step),
+                Cell::text(peak.phase.as_deref()),
+                end.map_or(Cell::Unknown, Cell::Bytes),
+            ]);
+        };
+        for device in &process.devices {
+            let name = |curve: &str| format!("{} {curve}", device_name(device.device));
+            let start = "at the start";
+            row(name("allocated"), Some(&device.allocated), Some(device.end_allocated_bytes), start);
+            row(name("active"), Some(&device.active), Some(device.end_active_bytes), start);
+            row(name("reserved"), device.reserved.as_ref(), None, start);
+        }
+        row("process rss".to_owned(), process.rss.as_ref(), None, "kernel's record");
+        self.table(out, &table);
+        if process.rss.is_some() && !process.rss_is_exact {
+            let _ = writeln!(out, "  rss is sampled: its peak is a lower bound");
+        }
+    }
+
+    fn holders(&self, out: &mut String, device: &DeviceSummary) {
+        if device.holders.is_empty() {
+            return;
+        }
+        let name = device_name(device.device);
+        self.heading(out, &format!("Alive at the peak of {name} allocated"));
+        let total: i64 = device.holders.iter().map(|holder| holder.bytes).sum();
+        let mut table =
+            Table::new(&[("site", "Site"), ("bytes", "Bytes"), ("share", "Share"), ("blocks", "Blocks")]);
+        let mut row = |name: String, bytes: i64, blocks: i64| {
+            let share = Cell::Share(bytes as f64 / total.max(1) as f64);
+            table.rows.push(vec![Cell::Text(name), Cell::Bytes(bytes), share, Cell::Count(blocks)]);
+        };
+        let (shown, rest) = device.holders.split_at(self.top.min(device.holders.len()));
+        for holder in shown {
+            row(holder.site.clone().unwrap_or_else(|| "(no site)".to_owned()), holder.bytes, holder.blocks);
+        }
+        if !rest.is_empty() {
+            let sum = |of: fn(&crate::analysis::NamedHolder) -> i64| rest.iter().map(of).sum();
+            row(format!("({} more)", rest.len()), sum(|holder| holder.bytes), sum(|holder| holder.blocks));
+        }
+        self.table(out, &table);
+    }
+
+    fn phases(&self, out: &mut String, process: &ProcessSummary) {
+        if process.phases.is_empty() {
+            return;
+        }
+        self.heading(out, "Phases");
+        let mut table = Table::new(&[
+            ("phase", "Phase"),
+            ("device", "Device"),
+            ("count", "Count"),
+            ("mean_delta_bytes", "Mean Δ"),
+            ("peak_bytes", "Peak inside"),
+            ("mean_nanos", "Mean time"),
+        ]);
+        table.rows = process
+            .phases
+            .iter()
+            .map(|row| {
+                vec![
+                    Cell::Text(row.phase.clone()),
+                    Cell::Text(device_name(row.device)),
+                    Cell::Count(row.count as i64),
+                    Cell::DeltaBytes(row.mean_delta_bytes),
+                    Cell::Bytes(row.peak_bytes),
+                    Cell::Nanos(row.mean_nanos),
+                ]
+            })
+            .collect();
+        self.table(out, &table);
+    }
+
+    fn list(&self, out: &mut String, heading: &str, lines: &[String], shown: impl Fn(&str) -> String) {
+        if lines.is_empty() {
+            return;
+        }
+        self.heading(out, heading);
+        for line in lines {
+            let mark = if self.format == Format::Markdown { "-" } else { "  •" };
+            let _ = writeln!(out, "{mark} {}", shown(line));
+        }
+    }
+}
+
+/// `host`, or the accelerator's number.
+#[must_use]
+pub(crate) fn device_name(device: i16) -> String {
+    if device < 0 { "host".to_owned() } else { format!("device {device}") }
+}

@@ -1,0 +1,192 @@
+//! Results as tables.
+
+use super::cells::{Cell, Table};
+use crate::analysis::{PeakSummary, Peaks, PhaseRow, StepRow, Summary, Timeline};
+
+/// `tidegauge summary` as rows: one for each curve of each device.
+#[must_use]
+pub fn summary_table(summary: &Summary) -> Table {
+    let mut table = Table::new(&[
+        ("rank", "Rank"),
+        ("process", "Process"),
+        ("device", "Device"),
+        ("curve", "Curve"),
+        ("peak_bytes", "Peak"),
+        ("time_nanos", "At"),
+        ("step", "Step"),
+        ("phase", "Phase"),
+        ("end_bytes", "At the end"),
+    ]);
+    for process in &summary.processes {
+        let origin = process.span_nanos.map_or(0, |span| span.0);
+        let mut row = |number: i16, curve: &str, peak: Option<&PeakSummary>, end: Option<i64>| {
+            let Some(peak) = peak else { return };
+            table.rows.push(vec![
+                Cell::Count(i64::from(process.id.rank)),
+                Cell::Count(i64::from(process.id.process)),
+                device(number),
+                Cell::Text(curve.to_owned()),
+                Cell::Bytes(peak.bytes),
+                peak.time_nanos.map_or(Cell::Unknown, |time| Cell::Nanos(time - origin)),
+                Cell::count(peak.step),
+                Cell::text(peak.phase.as_deref()),
+                end.map_or(Cell::Unknown, Cell::Bytes),
+            ]);
+        };
+        for of in &process.devices {
+            row(of.device, "allocated", Some(&of.allocated), Some(of.end_allocated_bytes));
+            row(of.device, "active", Some(&of.active), Some(of.end_active_bytes));
+            row(of.device, "reserved", of.reserved.as_ref(), None);
+        }
+        row(-1, "rss", process.rss.as_ref(), None);
+    }
+    table
+}
+
+/// `tidegauge phases`.
+#[must_use]
+pub fn phases_table(rows: &[PhaseRow]) -> Table {
+    let mut table = Table::new(&[
+        ("phase", "Phase"),
+        ("device", "Device"),
+        ("count", "Count"),
+        ("mean_delta_bytes", "Mean Δ"),
+        ("max_delta_bytes", "Max Δ"),
+        ("mean_rise_bytes", "Mean rise"),
+        ("peak_bytes", "Peak inside"),
+        ("peak_step", "At step"),
+        ("mean_nanos", "Mean time"),
+        ("total_nanos", "Total time"),
+    ]);
+    table.rows = rows
+        .iter()
+        .map(|row| {
+            vec![
+                Cell::Text(row.phase.clone()),
+                device(row.device),
+                Cell::Count(row.count as i64),
+                Cell::DeltaBytes(row.mean_delta_bytes),
+                Cell::DeltaBytes(row.max_delta_bytes),
+                Cell::DeltaBytes(row.mean_rise_bytes),
+                Cell::Bytes(row.peak_bytes),
+                Cell::count(row.peak_step),
+                Cell::Nanos(row.mean_nanos),
+                Cell::Nanos(row.total_nanos),
+            ]
+        })
+        .collect();
+    table
+}
+
+/// `tidegauge steps`.
+#[must_use]
+pub fn steps_table(rows: &[StepRow], origin_nanos: i64) -> Table {
+    let mut table = Table::new(&[
+        ("step", "Step"),
+        ("epoch", "Epoch"),
+        ("device", "Device"),
+        ("peak_bytes", "Peak"),
+        ("peak_phase", "In phase"),
+        ("start_bytes", "Start"),
+        ("end_bytes", "End"),
+        ("loss", "Loss"),
+        ("batch_size", "Batch size"),
+        ("begin_nanos", "Begin"),
+        ("duration_nanos", "Time"),
+        ("complete", "Complete"),
+    ]);
+    table.rows = rows
+        .iter()
+        .map(|row| {
+            vec![
+                Cell::Count(row.step),
+                Cell::count(row.epoch),
+                device(row.device),
+                Cell::Bytes(row.peak_bytes),
+                Cell::text(row.peak_phase.as_deref()),
+                Cell::Bytes(row.start_bytes),
+                Cell::Bytes(row.end_bytes),
+                row.loss.map_or(Cell::Unknown, Cell::Real),
+                Cell::count(row.batch_size),
+                Cell::Nanos(row.begin_nanos - origin_nanos),
+                Cell::Nanos(row.duration_nanos),
+                Cell::Flag(row.is_complete),
+            ]
+        })
+        .collect();
+    table
+}
+
+/// `tidegauge timeline`: one row for each curve and stretch of time that has a value.
+#[must_use]
+pub fn timeline_table(timeline: &Timeline) -> Table {
+    let mut table = Table::new(&[
+        ("start_nanos", "From"),
+        ("end_nanos", "To"),
+        ("device", "Device"),
+        ("curve", "Curve"),
+        ("min_bytes", "Lowest"),
+        ("max_bytes", "Highest"),
+        ("last_bytes", "At the end"),
+    ]);
+    let origin = timeline.start_nanos - timeline.origin_nanos;
+    let end = timeline.end_nanos - timeline.origin_nanos;
+    for series in &timeline.series {
+        for (number, bucket) in (0..).zip(&series.buckets) {
+            let Some(bucket) = bucket else { continue };
+            let start = origin + number * timeline.bucket_nanos;
+            table.rows.push(vec![
+                Cell::Nanos(start),
+                Cell::Nanos((start + timeline.bucket_nanos).min(end)),
+                device(series.device),
+                Cell::Text(series.curve.as_str().to_owned()),
+                Cell::Bytes(bucket.min_bytes),
+                Cell::Bytes(bucket.max_bytes),
+                Cell::Bytes(bucket.last_bytes),
+            ]);
+        }
+    }
+    table
+}
+
+/// `tidegauge peaks`: the `top` largest groups of each device; the rest is one row.
+#[must_use]
+pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize) -> Table {
+    let mut table = Table::new(&[
+        (key, heading),
+        ("device", "Device"),
+        ("bytes", "Bytes"),
+        ("share", "Share"),
+        ("blocks", "Blocks"),
+        ("largest_bytes", "Largest"),
+    ]);
+    for peaks in all {
+        let total = peaks.allocated_bytes.max(1) as f64;
+        let mut row = |name: Cell, bytes: i64, blocks: u64, largest_bytes: i64| {
+            table.rows.push(vec![
+                name,
+                device(peaks.device),
+                Cell::Bytes(bytes),
+                Cell::Share(bytes as f64 / total),
+                Cell::Count(blocks as i64),
+                Cell::Bytes(largest_bytes),
+            ]);
+        };
+        let (shown, rest) = peaks.groups.split_at(top.min(peaks.groups.len()));
+        for group in shown {
+            row(Cell::text(group.key.as_deref()), group.bytes, group.blocks, group.largest_bytes);
+        }
+        if !rest.is_empty() {
+            let name = Cell::Text(format!("({} more)", rest.len()));
+            let largest_bytes = rest.iter().map(|group| group.largest_bytes).max().unwrap_or(0);
+            let blocks = rest.iter().map(|group| group.blocks).sum();
+            row(name, rest.iter().map(|group| group.bytes).sum(), blocks, largest_bytes);
+        }
+    }
+    table
+}
+
+/// The number, which for the host is −1.
+fn device(device: i16) -> Cell {
+    Cell::Count(i64::from(device))
+}

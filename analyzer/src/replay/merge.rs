@@ -1,0 +1,68 @@
+//! The three tables of a process as one stream in the order of `seq`.
+
+use std::iter::Peekable;
+
+use crate::error::Result;
+use crate::load::{CheckpointRow, EventColumns, EventRow, Rows, SampleRow};
+
+/// One row of any of the three.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// Of `events`.
+    Event(EventRow),
+    /// Of `checkpoints`.
+    Checkpoint(CheckpointRow),
+    /// Of `samples`.
+    Sample(SampleRow),
+}
+
+/// Merges the rows of a process. At equal `seq` a checkpoint comes before the samples that were read at it.
+pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record)) -> Result<()> {
+    let mut checkpoints = Queue { rows: rows.checkpoints().peekable() };
+    let mut samples = Queue { rows: rows.samples().peekable() };
+    let mut others = |limit: u64, each: &mut dyn FnMut(Record)| -> Result<u64> {
+        loop {
+            let checkpoint = checkpoints.peek(|row| row.seq)?;
+            let sample = samples.peek(|row| row.seq)?;
+            let next = checkpoint.min(sample);
+            if next >= limit {
+                return Ok(next);
+            }
+            // A sample that was read at a checkpoint bears its seq.
+            let record = if checkpoint <= sample {
+                checkpoints.rows.next().transpose()?.map(Record::Checkpoint)
+            } else {
+                samples.rows.next().transpose()?.map(Record::Sample)
+            };
+            record.into_iter().for_each(&mut *each);
+        }
+    };
+    for columns in rows.events() {
+        let columns: EventColumns = columns?;
+        let mut next_other = 0;
+        for row in 0..columns.len() {
+            let seq = columns.seq(row);
+            if seq >= next_other {
+                next_other = others(seq, &mut each)?;
+            }
+            each(Record::Event(columns.row(row)));
+        }
+    }
+    others(u64::MAX, &mut each)?;
+    Ok(())
+}
+
+struct Queue<T, I: Iterator<Item = Result<T>>> {
+    rows: Peekable<I>,
+}
+
+impl<T, I: Iterator<Item = Result<T>>> Queue<T, I> {
+    /// `seq` of the next row, the highest number if there is none; an error of the stream.
+    fn peek(&mut self, seq: impl Fn(&T) -> u64) -> Result<u64> {
+        match self.rows.peek() {
+            None => Ok(u64::MAX),
+            Some(Ok(row)) => Ok(seq(row)),
+            Some(Err(_)) => self.rows.next().transpose().map(|_| u64::MAX),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Replay: from rows to what they did to memory.
+//!
+//! One pass in the order of `seq` over the events, checkpoints and samples of a process. It keeps the blocks that are
+//! alive, the curves of each device and the phases that are open, and tells observers of every change. Memory is
+//! bounded by the live set, not by the trace. Observers are independent of each other: a new analysis is a new one.
+
+mod device;
+mod merge;
+mod phases;
+mod pass;
+
+pub use device::{Block, DeviceState, Peak};
+pub use merge::Record;
+pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay};
+pub use phases::{DeviceSpan, EndedPhase, EndedStep, PhaseRef, PhaseTracker, Place};
