@@ -10,9 +10,9 @@ use rand::Rng;
 /// Viscosity: with it, fronts are a few cells wide at 128 cells and more.
 const VISCOSITY: f64 = 0.03;
 /// Time between the frames of a simulation.
-const FRAME_SECONDS: f64 = 0.06;
+const FRAME_SECONDS: f64 = 0.15;
 /// Time steps within a frame: stable for |u| up to 2 at 512 cells.
-const STEPS_PER_FRAME: usize = 24;
+const STEPS_PER_FRAME: usize = 60;
 
 /// One simulation: frames of `cells` values each.
 #[derive(Debug, Clone)]
@@ -31,41 +31,51 @@ impl Simulation {
         let initial = |cell| waves.iter().map(|(k, a, phase)| a * (k * position(cell) + phase).sin()).sum();
         let mut state: Vec<f64> = (0..cells).map(initial).collect();
         let mut simulation = Self { frames: Vec::with_capacity(frames) };
+        let mut integrator = RungeKutta::new(cells);
         for _ in 0..frames {
             simulation.frames.push(state.iter().map(|value| *value as f32).collect());
             for _ in 0..STEPS_PER_FRAME {
-                state = runge_kutta(&state, FRAME_SECONDS / STEPS_PER_FRAME as f64);
+                integrator.step(&mut state, FRAME_SECONDS / STEPS_PER_FRAME as f64);
             }
         }
         simulation
     }
 }
 
-fn runge_kutta(state: &[f64], seconds: f64) -> Vec<f64> {
-    let moved = |slope: &[f64], factor: f64| -> Vec<f64> {
-        state.iter().zip(slope).map(|(value, slope)| value + factor * slope).collect()
-    };
-    let first = slope(state);
-    let second = slope(&moved(&first, seconds / 2.0));
-    let third = slope(&moved(&second, seconds / 2.0));
-    let fourth = slope(&moved(&third, seconds));
-    let mean: Vec<f64> = (0..state.len())
-        .map(|i| (first[i] + 2.0 * second[i] + 2.0 * third[i] + fourth[i]) / 6.0)
-        .collect();
-    moved(&mean, seconds)
+/// The classical fourth-order scheme, with its buffers.
+struct RungeKutta {
+    slopes: [Vec<f64>; 4],
+    moved: Vec<f64>,
 }
 
-fn slope(state: &[f64]) -> Vec<f64> {
+impl RungeKutta {
+    fn new(cells: usize) -> Self {
+        Self { slopes: std::array::from_fn(|_| vec![0.0; cells]), moved: vec![0.0; cells] }
+    }
+
+    fn step(&mut self, state: &mut [f64], seconds: f64) {
+        write_slope(state, &mut self.slopes[0]);
+        for (stage, factor) in [(1, 0.5), (2, 0.5), (3, 1.0)] {
+            for (cell, moved) in self.moved.iter_mut().enumerate() {
+                *moved = state[cell] + factor * seconds * self.slopes[stage - 1][cell];
+            }
+            write_slope(&self.moved, &mut self.slopes[stage]);
+        }
+        let [first, second, third, fourth] = &self.slopes;
+        for (cell, value) in state.iter_mut().enumerate() {
+            *value += seconds / 6.0 * (first[cell] + 2.0 * second[cell] + 2.0 * third[cell] + fourth[cell]);
+        }
+    }
+}
+
+fn write_slope(state: &[f64], slope: &mut [f64]) {
     let cells = state.len();
     let width = TAU / cells as f64;
-    let at = |cell: usize| state[cell % cells];
-    (0..cells)
-        .map(|cell| {
-            let (left, here, right) = (at(cell + cells - 1), at(cell), at(cell + 1));
-            let transport = (right * right - left * left) / (4.0 * width);
-            VISCOSITY * (left - 2.0 * here + right) / (width * width) - transport
-        })
-        .collect()
+    for (cell, slope) in slope.iter_mut().enumerate() {
+        let (left, here, right) = (state[(cell + cells - 1) % cells], state[cell], state[(cell + 1) % cells]);
+        let transport = (right * right - left * left) / (4.0 * width);
+        *slope = VISCOSITY * (left - 2.0 * here + right) / (width * width) - transport;
+    }
 }
 
 #[cfg(test)]

@@ -93,9 +93,9 @@ pub struct ProcessSummary {
     pub dropped_events: u64,
     /// What recording cost; `None` where nobody said.
     pub cost: Option<Cost>,
-    /// Highest resident size.
+    /// Highest resident size; time, step and phase are those of the highest sample.
     pub rss: Option<PeakSummary>,
-    /// True if that is the kernel's own record and not a sample, which would be a lower bound.
+    /// True if the size is the kernel's own record at the end and not a sample, which would be a lower bound.
     pub rss_is_exact: bool,
     /// Devices, by number.
     pub devices: Vec<DeviceSummary>,
@@ -201,7 +201,7 @@ fn summarize(
         dropped_events: losses.dropped_records + losses.damaged_records,
         cost: cost(process),
         rss: outcome.rss_peak.map(|peak| rss_summary(&peak, &outcome)),
-        rss_is_exact: outcome.rss_peak.is_some_and(|peak| peak.time_nanos.is_none()),
+        rss_is_exact: outcome.rss_kernel_bytes.is_some() && process.ended == Ended::Clean,
         devices,
         phases: phases.finish(&outcome).into_iter().filter(|row| shows(row.device)).collect(),
         steps,
@@ -227,8 +227,8 @@ fn peak_summary(peak: &Peak, outcome: &Outcome) -> PeakSummary {
 
 fn rss_summary(peak: &RssPeak, outcome: &Outcome) -> PeakSummary {
     PeakSummary {
-        bytes: peak.bytes,
-        time_nanos: peak.time_nanos,
+        bytes: peak.bytes.max(outcome.rss_kernel_bytes.unwrap_or(0)),
+        time_nanos: Some(peak.time_nanos),
         event_index: None,
         step: peak.place.step,
         phase: outcome.phases.name(peak.place.phase).map(str::to_owned),

@@ -1,6 +1,7 @@
 //! The curves over time, with phases, steps and the peak.
 
 use plotters::prelude::*;
+use plotters::chart::LabelAreaPosition;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
@@ -122,7 +123,9 @@ impl<'a> Plot<'a> {
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
             .axis_style(MUTED)
-            .label_style(label.clone())
+            .label_style(label)
+            // The strip of phases lies between the axis and its labels.
+            .set_tick_mark_size(LabelAreaPosition::Bottom, STRIP + 4)
             .x_labels((width / 90).clamp(2, 16) as usize)
             .y_labels((height / 60).clamp(2, 10) as usize)
             .x_label_formatter(&canvas::tick_text)

@@ -73,7 +73,7 @@ impl Writer {
         let _ = writeln!(
             out,
             "  recorded {} for {}, ended: {}, {} events, {} dropped{break_}",
-            summary.started,
+            to_seconds(&summary.started),
             duration(took),
             process.ended.as_str(),
             process.events,
@@ -144,7 +144,7 @@ impl Writer {
             row(name("active"), Some(&device.active), Some(device.end_active_bytes), start);
             row(name("reserved"), device.reserved.as_ref(), None, start);
         }
-        row("process rss".to_owned(), process.rss.as_ref(), None, "kernel's record");
+        row("process rss".to_owned(), process.rss.as_ref(), None, "");
         self.table(out, &table);
         if process.rss.is_some() && !process.rss_is_exact {
             let _ = writeln!(out, "  rss is sampled: its peak is a lower bound");
@@ -215,6 +215,11 @@ impl Writer {
             let _ = writeln!(out, "{mark} {}", shown(line));
         }
     }
+}
+
+/// An RFC 3339 time without its fraction of a second.
+fn to_seconds(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// `host`, or the accelerator's number.

@@ -101,13 +101,13 @@ impl Anomalies {
     }
 }
 
-/// The highest resident size.
+/// The highest resident size among the samples: a lower bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RssPeak {
     /// Bytes.
     pub bytes: i64,
-    /// When, if it was sampled; the kernel's own record does not say.
-    pub time_nanos: Option<i64>,
+    /// When, nanoseconds since 1970.
+    pub time_nanos: i64,
     /// Where the program was then.
     pub place: Place,
 }
@@ -123,8 +123,10 @@ pub struct Outcome {
     pub events: u64,
     /// First and last time of any row, nanoseconds since 1970.
     pub span_nanos: Option<(i64, i64)>,
-    /// Highest resident size.
+    /// Highest resident size among the samples.
     pub rss_peak: Option<RssPeak>,
+    /// The kernel's own record of the highest resident size, as last read.
+    pub rss_kernel_bytes: Option<i64>,
     /// What did not add up.
     pub anomalies: Anomalies,
 }
@@ -258,17 +260,15 @@ impl Pass {
             return;
         }
         let bytes = row.value as i64;
-        if self.outcome.rss_peak.is_none_or(|peak| bytes > peak.bytes) {
+        if is_kernels {
             // The kernel's record is of a moment that is past; over a part of the trace it says nothing.
             let is_whole = self.window.start_nanos == i64::MIN && self.window.end_nanos == i64::MAX;
-            if !is_kernels {
-                // A sample read at a checkpoint belongs to what the checkpoint ends.
-                let at_checkpoint = self.last_checkpoint.filter(|(seq, _)| *seq == row.seq);
-                let place = at_checkpoint.map_or_else(|| self.outcome.phases.place(), |(_, place)| place);
-                self.outcome.rss_peak = Some(RssPeak { bytes, time_nanos: Some(row.time_nanos), place });
-            } else if is_whole {
-                self.outcome.rss_peak = Some(RssPeak { bytes, time_nanos: None, place: Place::default() });
-            }
+            self.outcome.rss_kernel_bytes = Some(bytes).filter(|_| is_whole);
+        } else if self.outcome.rss_peak.is_none_or(|peak| bytes > peak.bytes) {
+            // A sample read at a checkpoint belongs to what the checkpoint ends.
+            let at_checkpoint = self.last_checkpoint.filter(|(seq, _)| *seq == row.seq);
+            let place = at_checkpoint.map_or_else(|| self.outcome.phases.place(), |(_, place)| place);
+            self.outcome.rss_peak = Some(RssPeak { bytes, time_nanos: row.time_nanos, place });
         }
     }
 

@@ -35,22 +35,22 @@ struct Arguments {
     #[arg(long, default_value_t = 4)]
     rollout_steps: usize,
     /// Passes over the data
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 4)]
     epochs: u32,
     /// Simulations to train on
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 48)]
     simulations: usize,
     /// Frames in a simulation
     #[arg(long, default_value_t = 24)]
     frames: usize,
     /// Cells of the domain; divisible by 4
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 128)]
     cells: usize,
     /// Channels at the finest level of the model
     #[arg(long, default_value_t = 16)]
     channels: usize,
     /// Step size of Adam
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
     /// Seed of data and weights
     #[arg(long, default_value_t = 7)]
@@ -78,13 +78,15 @@ fn main() -> Result<()> {
     println!("{parameters} parameters, {} simulations of {} frames", simulations.len(), arguments.frames);
 
     let mut windows = windows(&simulations, arguments.rollout_steps);
+    let total_steps = windows.len() / arguments.batch_size * arguments.epochs as usize;
     let mut step_number = 0;
     for epoch in 0..arguments.epochs {
         let _epoch = tg::epoch(epoch);
         windows.shuffle(&mut rng);
         let mut losses = Vec::new();
         for batch in windows.chunks_exact(arguments.batch_size) {
-            let mut step = tg::step(step_number);
+            optimizer.set_learning_rate(decayed(arguments.learning_rate, step_number, total_steps));
+            let mut step = tg::step(step_number as i64);
             step.set_batch_size(arguments.batch_size as u64);
             let loss = train_step(&model, &mut optimizer, batch)?;
             step.set_loss(loss);
@@ -113,6 +115,12 @@ fn start_recording(arguments: &Arguments) -> Result<Option<Recorder>> {
     Ok(Some(builder.start()?))
 }
 
+/// Half a cosine, from the full step size to none.
+fn decayed(learning_rate: f64, step: usize, total_steps: usize) -> f64 {
+    let share = step as f64 / total_steps.max(1) as f64;
+    learning_rate * 0.5 * (1.0 + (share * std::f64::consts::PI).cos())
+}
+
 /// A run of frames that a rollout starts from and is compared with.
 type Window<'a> = &'a [Vec<f32>];
 
@@ -139,21 +147,26 @@ fn train_step(model: &UNet, optimizer: &mut AdamW, batch: &[Window<'_>]) -> Resu
     let loss = (total / (frames.len() - 1) as f64)?;
     tg::mark("forward");
 
+    let value = f64::from(loss.to_scalar::<f32>()?);
     let gradients = {
         let _site = tg::site("backward");
-        let gradients = loss.backward()?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        // The graph holds the activations; they are freed here, not at the end of the step.
-        drop((state, loss));
-        (gradients, value)
+        let mut gradients = loss.backward()?;
+        for parameter in model.parameters() {
+            // A gradient that was computed from activations refers to them; as long as it does, they stay alive.
+            if let Some(gradient) = gradients.remove(&parameter) {
+                gradients.insert(&parameter, gradient.detach());
+            }
+        }
+        gradients
     };
+    // The graph holds the activations: gone with the loss, not at the end of the step.
+    drop((state, loss));
     tg::mark("backward");
 
     {
         let _site = tg::site("optimizer");
-        optimizer.step(&gradients.0)?;
+        optimizer.step(&gradients)?;
     }
-    let (gradients, value) = gradients;
     drop(gradients);
     tg::mark("optimizer");
     Ok(value)
