@@ -5,7 +5,9 @@
 //! by a replay, and only when the query names them.
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
+use arrow::datatypes::{
+    Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
+};
 use polars::prelude::*;
 use polars::sql::SQLContext;
 use tidegauge_schemas::layout::ProcessId;
@@ -45,7 +47,8 @@ pub fn query(source: &Source, sql: &str) -> Result<DataFrame> {
 
 fn scan(source: &Source, table: Table) -> Result<LazyFrame> {
     let failed = |source| Error::Query { source };
-    let mut frames = vec![with_process(empty(table).map_err(failed)?.lazy(), ProcessId { rank: 0, process: 0 })];
+    let mut frames =
+        vec![with_process(empty(table).map_err(failed)?.lazy(), ProcessId { rank: 0, process: 0 })];
     for process in &source.processes {
         if !process.parts(table).is_empty() {
             frames.push(with_process(scan_parts(process, table).map_err(failed)?, process.id));
@@ -99,11 +102,21 @@ fn frame(batch: &RecordBatch, table: Table) -> PolarsResult<DataFrame> {
 fn series(column: &TraceColumn, array: &arrow::array::ArrayRef) -> PolarsResult<Column> {
     let name: PlSmallStr = column.name.into();
     Ok(match column.column_type {
-        ColumnType::U64 => UInt64Chunked::from_iter_options(name, array.as_primitive::<UInt64Type>().iter()).into_column(),
-        ColumnType::I64 => Int64Chunked::from_iter_options(name, array.as_primitive::<Int64Type>().iter()).into_column(),
-        ColumnType::U32 => UInt32Chunked::from_iter_options(name, array.as_primitive::<UInt32Type>().iter()).into_column(),
-        ColumnType::I16 => Int16Chunked::from_iter_options(name, array.as_primitive::<Int16Type>().iter()).into_column(),
-        ColumnType::F64 => Float64Chunked::from_iter_options(name, array.as_primitive::<Float64Type>().iter()).into_column(),
+        ColumnType::U64 => {
+            UInt64Chunked::from_iter_options(name, array.as_primitive::<UInt64Type>().iter()).into_column()
+        }
+        ColumnType::I64 => {
+            Int64Chunked::from_iter_options(name, array.as_primitive::<Int64Type>().iter()).into_column()
+        }
+        ColumnType::U32 => {
+            UInt32Chunked::from_iter_options(name, array.as_primitive::<UInt32Type>().iter()).into_column()
+        }
+        ColumnType::I16 => {
+            Int16Chunked::from_iter_options(name, array.as_primitive::<Int16Type>().iter()).into_column()
+        }
+        ColumnType::F64 => {
+            Float64Chunked::from_iter_options(name, array.as_primitive::<Float64Type>().iter()).into_column()
+        }
         ColumnType::Time => {
             let nanos = array.as_primitive::<TimestampNanosecondType>().iter();
             let nanos = Int64Chunked::from_iter_options(name, nanos).into_column();
@@ -113,10 +126,15 @@ fn series(column: &TraceColumn, array: &arrow::array::ArrayRef) -> PolarsResult<
             let dictionary = array.as_dictionary::<Int32Type>();
             let values = dictionary.values().as_string::<i32>();
             let keys = dictionary.keys();
-            let texts = (0..array.len()).map(|row| keys.is_valid(row).then(|| values.value(keys.value(row) as usize)));
+            let texts = (0..array.len())
+                .map(|row| keys.is_valid(row).then(|| values.value(keys.value(row) as usize)));
             StringChunked::from_iter_options(name, texts).into_column()
         }
-        _ => return Err(polars_err!(ComputeError: "column `{}` has a type that queries do not know", column.name)),
+        _ => {
+            return Err(
+                polars_err!(ComputeError: "column `{}` has a type that queries do not know", column.name),
+            );
+        }
     })
 }
 
@@ -171,9 +189,10 @@ fn table_frame(table: &render::Table) -> PolarsResult<DataFrame> {
             }
             Some(_) => {
                 let numbers = cells().map(|cell| match cell {
-                    Cell::Count(number) | Cell::Bytes(number) | Cell::DeltaBytes(number) | Cell::Nanos(number) => {
-                        Some(*number)
-                    }
+                    Cell::Count(number)
+                    | Cell::Bytes(number)
+                    | Cell::DeltaBytes(number)
+                    | Cell::Nanos(number) => Some(*number),
                     _ => None,
                 });
                 Int64Chunked::from_iter_options(name, numbers).into_column()
@@ -192,7 +211,8 @@ pub fn result_table(frame: &DataFrame) -> Result<render::Table> {
     let names = frame.get_column_names();
     let columns: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     let mut table = render::Table::new(&columns);
-    let row = |row: usize| frame.columns().iter().map(|column| column.get(row).map(|value| cell(&value))).collect();
+    let row =
+        |row: usize| frame.columns().iter().map(|column| column.get(row).map(|value| cell(&value))).collect();
     let rows: PolarsResult<Vec<Vec<Cell>>> = (0..frame.height()).map(row).collect();
     table.rows = rows.map_err(|source| Error::Query { source })?;
     Ok(table)
@@ -204,10 +224,12 @@ fn cell(value: &AnyValue<'_>) -> Cell {
         AnyValue::Boolean(flag) => Cell::Flag(*flag),
         AnyValue::String(text) => Cell::Text((*text).to_owned()),
         AnyValue::StringOwned(text) => Cell::Text(text.to_string()),
-        AnyValue::Float32(_) | AnyValue::Float64(_) => value.extract::<f64>().map_or(Cell::Unknown, Cell::Real),
-        value if value.is_integer() => value
-            .extract::<i64>()
-            .map_or_else(|| Cell::Text(value.to_string()), Cell::Count),
+        AnyValue::Float32(_) | AnyValue::Float64(_) => {
+            value.extract::<f64>().map_or(Cell::Unknown, Cell::Real)
+        }
+        value if value.is_integer() => {
+            value.extract::<i64>().map_or_else(|| Cell::Text(value.to_string()), Cell::Count)
+        }
         value => Cell::Text(value.to_string()),
     }
 }

@@ -90,7 +90,10 @@ mod tests {
         let mean = |frame: &[f32]| frame.iter().sum::<f32>() / frame.len() as f32;
         let energy = |frame: &[f32]| frame.iter().map(|value| value * value).sum::<f32>();
         for pair in simulation.frames.windows(2) {
-            assert!((mean(&pair[0]) - mean(&pair[1])).abs() < 1e-5, "the equation conserves the integral of u");
+            assert!(
+                (mean(&pair[0]) - mean(&pair[1])).abs() < 1e-5,
+                "the equation conserves the integral of u"
+            );
             assert!(energy(&pair[1]) < energy(&pair[0]), "viscosity takes energy out");
         }
     }

@@ -139,7 +139,10 @@ mod tests {
             };
             let measured = (at(size) - at(-size)) / (2.0 * size);
             parameter.set(&before).unwrap();
-            assert!((measured - slope).abs() < 0.05 * slope.abs().max(1e-4), "parameter {number}: {slope} {measured}");
+            assert!(
+                (measured - slope).abs() < 0.05 * slope.abs().max(1e-4),
+                "parameter {number}: {slope} {measured}"
+            );
         }
     }
 }

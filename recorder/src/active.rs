@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use tidegauge_schemas::journal::{CheckpointSlot, EventSlot, SampleSlot, StringUse};
-use tidegauge_schemas::{CheckpointKind, EventKind};
+use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 
 use crate::host::{self, HostProbe};
 use crate::journal::Journal;
@@ -45,12 +45,12 @@ pub(crate) fn active() -> Option<&'static Active> {
 
 impl Active {
     pub(crate) fn new(journal: &'static Journal, counters_at_checkpoints: bool) -> Self {
-        let name = |name| journal.intern(name, StringUse::Name);
+        let id = |metric: metrics::Metric| journal.intern(metric.name, StringUse::Name);
         let metrics = Metrics {
-            rss: name("rss_bytes"),
-            peak_rss: name("peak_rss_bytes"),
-            virtual_size: name("virtual_bytes"),
-            shared: name("shared_bytes"),
+            rss: id(metrics::RSS),
+            peak_rss: id(metrics::PEAK_RSS),
+            virtual_size: id(metrics::VIRTUAL),
+            shared: id(metrics::SHARED),
         };
         Self { journal, host: HostProbe::open(), counters_at_checkpoints, metrics }
     }
@@ -58,7 +58,8 @@ impl Active {
     /// Makes this the recorder of the process; false if there is one that is on.
     pub(crate) fn install(&'static self) -> bool {
         let own = std::ptr::from_ref(self).cast_mut();
-        let installed = ACTIVE.compare_exchange(std::ptr::null_mut(), own, Ordering::AcqRel, Ordering::Acquire);
+        let installed =
+            ACTIVE.compare_exchange(std::ptr::null_mut(), own, Ordering::AcqRel, Ordering::Acquire);
         installed.is_ok() || {
             // One that this process inherited by fork is dead here, and may be replaced.
             active().is_some_and(|other| !other.journal.is_open()) && {

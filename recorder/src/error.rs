@@ -44,7 +44,9 @@ pub enum Error {
     },
 
     /// At the end not everything could be sealed; it is still in the journal.
-    #[error("not all records could be sealed ({source}); they are kept in the journal, `tidegauge-record recover` seals them")]
+    #[error(
+        "not all records could be sealed ({source}); they are kept in the journal, `tidegauge-record recover` seals them"
+    )]
     NotSealed {
         /// The last reason.
         source: tidegauge_schemas::Error,

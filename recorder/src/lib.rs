@@ -43,7 +43,9 @@ mod sealer;
 mod ticks;
 
 pub use allocator::RecordingAllocator;
-pub use checkpoints::{Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step};
+pub use checkpoints::{
+    Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
+};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
 pub use recover::{Recovered, recover};

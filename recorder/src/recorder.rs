@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tidegauge_schemas::journal::{Control, CONTROL_FILE, Counter};
+use tidegauge_schemas::journal::{CONTROL_FILE, Control, Counter};
 use tidegauge_schemas::process::{Cost, Ended, ProcessInfo};
 use tidegauge_schemas::run::sync_folder;
 
-use crate::active::Active;
+use crate::active::{Active, active};
 use crate::background::{self, StopSignal};
 use crate::error::{Error, Result};
 use crate::guard::OwnWork;
@@ -84,6 +84,9 @@ impl RecorderBuilder {
     /// # Errors
     /// If another recorder of this process is on, or the folder or the journal cannot be made.
     pub fn start(self) -> Result<Recorder> {
+        if active().is_some_and(|active| active.journal.is_open()) {
+            return Err(Error::AlreadyRecording);
+        }
         let _own = OwnWork::begin();
         static GENERATION: AtomicU32 = AtomicU32::new(1);
         let rank = self.rank.or_else(run_folder::rank).unwrap_or(0);
@@ -103,7 +106,8 @@ impl RecorderBuilder {
         info.notes.extend(note.clone());
         info.journal_path = note.map(|_| journal_path.clone());
         if !active.has_host_probe() {
-            info.notes.push("/proc/self/statm cannot be read: the process's memory is not sampled".to_owned());
+            info.notes
+                .push("/proc/self/statm cannot be read: the process's memory is not sampled".to_owned());
         }
         let target = PartTarget { run: claim.run, run_id: claim.info.run_id, id: claim.id };
         info.write(&target.process_file())?;

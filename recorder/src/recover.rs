@@ -74,7 +74,8 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
         let open = |chunk: &SnapshotChunk| -> Vec<Table> {
             SlotRows::TABLES.into_iter().filter(|table| !process.is_consumed(*table, chunk.index)).collect()
         };
-        let alike = |one: &&SnapshotChunk, two: &&SnapshotChunk| one.index + 1 == two.index && open(one) == open(two);
+        let alike =
+            |one: &&SnapshotChunk, two: &&SnapshotChunk| one.index + 1 == two.index && open(one) == open(two);
         for range in chunks.chunk_by(alike).flat_map(|range| range.chunks(CHUNKS_PER_PART)) {
             let tables = open(range[0]);
             let mut seal = RangeSeal::begin(&target, tables.into_iter(), &journal.clock, strings);

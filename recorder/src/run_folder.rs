@@ -37,7 +37,12 @@ pub enum Existing {
 }
 
 /// Claims a place for `rank` in `wished`.
-pub(crate) fn claim(wished: &Path, rank: u32, existing: Existing, config: Map<String, Value>) -> Result<Claim> {
+pub(crate) fn claim(
+    wished: &Path,
+    rank: u32,
+    existing: Existing,
+    config: Map<String, Value>,
+) -> Result<Claim> {
     let started_unix_nanos = ticks::unix_nanos();
     let job = std::env::var(RUN_ID_VARIABLE).ok();
     let run_id = job.clone().unwrap_or_else(|| format!("{started_unix_nanos:x}-{:x}", std::process::id()));
@@ -48,10 +53,15 @@ pub(crate) fn claim(wished: &Path, rank: u32, existing: Existing, config: Map<St
         std::fs::create_dir_all(&run).map_err(|source| Error::Folder { path: run.clone(), source })?;
         let made = info.create(&run)?;
         let info = if made { info.clone() } else { RunInfo::read(&run)? };
-        let joins = existing == Existing::Join || job.as_ref() == Some(&info.run_id) || is_same_job(&run, rank);
+        let joins =
+            existing == Existing::Join || job.as_ref() == Some(&info.run_id) || is_same_job(&run, rank);
         if made || joins {
             if number > 1 && made {
-                eprintln!("tidegauge: {} holds another run, recording into {}", wished.display(), run.display());
+                eprintln!(
+                    "tidegauge: {} holds another run, recording into {}",
+                    wished.display(),
+                    run.display()
+                );
             }
             let id = claim_process(&run, rank)?;
             return Ok(Claim { run, info, id });

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegauge_schemas::journal::{
-    ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PER_CHUNK, StringTable,
-};
+use tidegauge_schemas::journal::{ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PER_CHUNK, StringTable};
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
@@ -120,10 +118,12 @@ impl Sealer {
     fn is_committed_up_to(&self, reserved: u64) -> bool {
         let aside = self.aside.iter().all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
         aside
-            && (self.next_index..reserved.div_ceil(SLOTS_PER_CHUNK)).all(|index| match self.journal.chunk(index) {
-                ChunkState::Ready(chunk) => chunk.is_committed(reserved_in(index, reserved)),
-                ChunkState::Skipped => true,
-                ChunkState::Missing => false,
+            && (self.next_index..reserved.div_ceil(SLOTS_PER_CHUNK)).all(|index| {
+                match self.journal.chunk(index) {
+                    ChunkState::Ready(chunk) => chunk.is_committed(reserved_in(index, reserved)),
+                    ChunkState::Skipped => true,
+                    ChunkState::Missing => false,
+                }
             })
     }
 

@@ -1,3 +1,144 @@
-//! stub
-/// stub
-pub fn markdown() -> String { String::new() }
+//! `FORMAT.md`, made from the code so that it cannot say anything else.
+
+use std::fmt::Write as _;
+
+use crate::journal::{CHUNK_BYTES, CHUNK_HEADER_BYTES, SLOTS_PER_CHUNK};
+use crate::kinds::{Category, CheckpointKind, EventKind};
+use crate::metrics;
+use crate::table::Table;
+use crate::version::{
+    FORMAT_VERSION, KEY_CONSUMED, KEY_FORMAT_VERSION, KEY_RUN_ID, KEY_SEQ, KEY_SUPERSEDES, KEY_TABLE,
+    OLDEST_READABLE_VERSION,
+};
+
+const HEAD: &str = "\
+# The Tidegauge trace format
+
+<!-- Made by `tidegauge schema --markdown`; edit the code in schemas/src, not this file. -->
+
+A trace is a folder of Parquet files, a few JSON files and, while it is being recorded or after a crash, a journal.
+Any Parquet reader opens a table as it is:
+
+```python
+duckdb.sql(\"SELECT kind, count(*) FROM read_parquet('RUN/events/**/*.parquet') GROUP BY kind\")
+polars.scan_parquet(\"RUN/events\"); pandas.read_parquet(\"RUN/events\"); pyarrow.dataset.dataset(\"RUN/events\", partitioning=\"hive\")
+```
+
+Such readers see what is sealed. Rows that are still in a journal are seen by `tidegauge`, and by everybody after
+`tidegauge-record recover RUN`.
+
+## Layout
+
+```text
+RUN/
+  run.json                                              format version, run id, when it started, the user's config
+  TABLE/rank=R/process=P/part-NNNNNN.parquet            tables of one process
+  node_samples/host=NAME/part-NNNNNN.parquet            devices and node, sampled once per node
+  _process/rank=R/process=P/process.json                host, pid, clock, how it ended, what was dropped, what recording cost
+  _process/rank=R/process=P/journal/                    only while recording, or after a crash
+```
+
+`process` is the first number that the process could claim with `mkdir`. Files whose name begins with a dot are being
+written and are to be ignored. A part appears under its name only when it is whole and on the disk.
+
+## Rules
+
+* `seq` orders all rows of one process. Replay follows it; `time` has ties and small steps back between threads.
+* Times are UTC. They come from a monotonic clock that was tied to the wall clock once, when recording began: a step of
+  the wall clock does not show.
+* Null means unknown or not applicable, never 0.
+* `size_bytes` is the requested size. On a free of any kind it is null: the size is that of the block's alloc.
+* A `mark` ends the phase that bears its name: the phase began at the mark, span boundary or step boundary before.
+* A counter that was read at a checkpoint is a row of `samples` with the checkpoint's `seq`.
+* A kind, category or metric that a reader does not know is to be counted and left out, not refused.
+";
+
+/// The whole document.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = String::from(HEAD);
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "\n## Version\n\nThis describes version {FORMAT_VERSION}; versions from {OLDEST_READABLE_VERSION} on are read. \
+         The version counts changes of the format and is not that of the product. It stands in `run.json`, in every \
+         `process.json`, in the journal and in the metadata of every part."
+    );
+    tables(&mut out);
+    words(&mut out, "Event kinds", EventKind::ALL.iter().map(|kind| (kind.as_str(), kind.doc())));
+    words(&mut out, "Checkpoint kinds", CheckpointKind::ALL.iter().map(|kind| (kind.as_str(), kind.doc())));
+    words(&mut out, "Categories", Category::ALL.iter().map(|category| (category.as_str(), category.doc())));
+    words(&mut out, "Metrics", metrics::ALL.iter().map(|metric| (metric.name, metric.doc)));
+    let _ = writeln!(out, "\nA program's own counters bear the names that it gives them.");
+    words(&mut out, "Metadata of parts", METADATA.into_iter());
+    let _ = writeln!(
+        out,
+        "\nA reader leaves out the parts that another one supersedes. Two parts of a table and process that consumed the \
+         same chunks, or hold the same `seq`, are an error otherwise."
+    );
+    journal(&mut out);
+    out
+}
+
+const METADATA: [(&str, &str); 6] = [
+    (KEY_FORMAT_VERSION, "version of the format"),
+    (KEY_TABLE, "table that the part belongs to"),
+    (KEY_RUN_ID, "run id, as in `run.json`"),
+    (
+        KEY_CONSUMED,
+        "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`",
+    ),
+    (KEY_SEQ, "lowest and highest `seq` of the rows, `LOW-HIGH`; absent without rows"),
+    (KEY_SUPERSEDES, "of a merged part: file names of the parts that it replaces, separated by `,`"),
+];
+
+fn tables(out: &mut String) {
+    let _ = writeln!(out, "\n## Tables");
+    for table in Table::ALL {
+        let _ = writeln!(out, "\n### {table}\n\n{}\n", table.doc());
+        let _ = writeln!(
+            out,
+            "| column | type | Parquet | null | unit | what it holds |\n|---|---|---|---|---|---|"
+        );
+        for column in table.columns() {
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {} | {} | {} | {} |",
+                column.name,
+                column.column_type.name(),
+                column.column_type.parquet(),
+                if column.nullable { "yes" } else { "no" },
+                column.unit,
+                column.doc
+            );
+        }
+    }
+}
+
+fn words<'a>(out: &mut String, heading: &str, words: impl Iterator<Item = (&'a str, &'a str)>) {
+    let _ = writeln!(out, "\n## {heading}\n\n| word | meaning |\n|---|---|");
+    for (word, meaning) in words {
+        let _ = writeln!(out, "| `{word}` | {meaning} |");
+    }
+}
+
+fn journal(out: &mut String) {
+    let _ = write!(
+        out,
+        "
+## The journal
+
+Little-endian words of 64 bits, written by stores into shared mappings. Readers other than Tidegauge's own are better
+off with `tidegauge-record recover`; this is how it is made.
+
+* `control`: counters of what was dropped, and anchors that tie clock ticks to the monotonic and the wall clock.
+* `strings`: names, append-only; each with its id, `seq`, ticks, and a check word that is stored last.
+* `chunk-NNNN`: {CHUNK_BYTES} bytes: a header of {CHUNK_HEADER_BYTES} bytes (magic, then the number of the chunk that
+  the file holds now, with a check), then {SLOTS_PER_CHUNK} slots of 64 bytes. Record `seq` is slot `seq % {SLOTS_PER_CHUNK}`
+  of chunk `seq / {SLOTS_PER_CHUNK}`. Files are used again for later chunks.
+* A slot is valid if its first word, the commit word, has `seq + 1` in its low 48 bits and the check of the other seven
+  words in its high 16. It is stored last. A slot with a lower number of the same place is of an earlier use.
+* A chunk whose rows of a table are in a part (see `{KEY_CONSUMED}`) is not read again for that table.
+"
+    );
+}

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod kinds;
 pub mod layout;
 pub mod liveness;
+pub mod metrics;
 pub mod part;
 pub mod part_list;
 pub mod process;
@@ -31,3 +32,21 @@ pub use kinds::{Category, CheckpointKind, EventKind};
 pub use process_trace::ProcessTrace;
 pub use table::Table;
 pub use trace::Trace;
+
+#[cfg(test)]
+mod tests {
+    /// `UPDATE_FORMAT=1 cargo test -p tidegauge-schemas` writes the file anew.
+    #[test]
+    fn format_md_is_what_the_code_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/FORMAT.md");
+        let text = crate::format_doc::markdown();
+        if std::env::var_os("UPDATE_FORMAT").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        let file = std::fs::read_to_string(path).unwrap();
+        assert!(
+            file == text,
+            "schemas/FORMAT.md is out of date: UPDATE_FORMAT=1 cargo test -p tidegauge-schemas"
+        );
+    }
+}

@@ -12,7 +12,9 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{FieldRef, Schema, UInt64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -206,7 +208,11 @@ impl Part {
         };
         let found = value(KEY_TABLE).unwrap_or("none");
         let Some(version) = value(KEY_FORMAT_VERSION).filter(|_| found != "none") else {
-            return Err(Error::WrongTable { expected: table.name(), found: "none".into(), path: path.into() });
+            return Err(Error::WrongTable {
+                expected: table.name(),
+                found: "none".into(),
+                path: path.into(),
+            });
         };
         let bad = |key: &'static str, expected: &'static str, found: &str| Error::BadMetadata {
             key,
@@ -247,8 +253,8 @@ impl Part {
         let options = ArrowReaderOptions::new()
             .with_schema(Arc::new(as_read(metadata.schema(), self.table)))
             .with_skip_arrow_metadata(true);
-        let metadata =
-            ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(damaged.clone())?;
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+            .map_err(damaged.clone())?;
         let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_projection(mask)
@@ -279,7 +285,11 @@ fn open_reader(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
 fn check_columns(found: &Schema, table: Table, path: &Path) -> Result<()> {
     for column in table.columns() {
         let Ok(field) = found.field_with_name(column.name) else {
-            return Err(Error::MissingColumn { column: column.name, table: table.name(), path: path.to_owned() });
+            return Err(Error::MissingColumn {
+                column: column.name,
+                table: table.name(),
+                path: path.to_owned(),
+            });
         };
         if !column.column_type.accepts(field.data_type()) {
             return Err(Error::WrongType {

@@ -44,15 +44,23 @@ impl PartList {
 
     fn new(mut parts: Vec<Part>) -> Result<Self> {
         let superseded: HashSet<String> = parts.iter().flat_map(|part| part.supersedes.clone()).collect();
-        parts.retain(|part| !part.path.file_name().is_some_and(|name| superseded.contains(&*name.to_string_lossy())));
+        parts.retain(|part| {
+            !part.path.file_name().is_some_and(|name| superseded.contains(&*name.to_string_lossy()))
+        });
         parts.sort_by_key(|part| part.consumed);
         for pair in parts.windows(2) {
             let what = if pair[0].table == Table::Sites { "strings" } else { "chunks" };
-            check_apart(what, pair[0].consumed, pair[1].consumed, pair)?;
-            // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs.
-            if let (Some(one), Some(two), true) = (pair[0].seq, pair[1].seq, pair[0].table != Table::Samples) {
-                check_apart("seq", one, two, pair)?;
-            }
+            check_apart(what, pair[0].consumed, pair[1].consumed, [&pair[0], &pair[1]])?;
+        }
+        // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs.
+        let mut by_seq: Vec<(Range, &Part)> = parts
+            .iter()
+            .filter(|part| part.table != Table::Samples)
+            .filter_map(|part| Some((part.seq?, part)))
+            .collect();
+        by_seq.sort_by_key(|(seq, _)| *seq);
+        for pair in by_seq.windows(2) {
+            check_apart("seq", pair[0].0, pair[1].0, [pair[0].1, pair[1].1])?;
         }
         Ok(Self { parts })
     }
@@ -77,7 +85,7 @@ impl PartList {
     }
 }
 
-fn check_apart(what: &'static str, one: Range, two: Range, pair: &[Part]) -> Result<()> {
+fn check_apart(what: &'static str, one: Range, two: Range, pair: [&Part; 2]) -> Result<()> {
     match one.intersection(two) {
         None => Ok(()),
         Some(both) => Err(Error::OverlappingParts {

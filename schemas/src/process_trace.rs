@@ -104,7 +104,11 @@ impl ProcessTrace {
 
     /// All rows of a table in the order of `seq`, the named columns at least, batch by batch: memory does not grow
     /// with the trace.
-    pub fn batches<'a>(&'a self, table: Table, columns: &'a [&'a str]) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
+    pub fn batches<'a>(
+        &'a self,
+        table: Table,
+        columns: &'a [&'a str],
+    ) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
         let mut sources: Vec<(u64, Source<'a>)> =
             self.parts(table).iter().map(|part| (part.consumed.first, Source::Part(part))).collect();
         sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));

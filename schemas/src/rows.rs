@@ -202,7 +202,8 @@ impl CheckpointRows {
         self.epoch.append_option(checkpoint.epoch.map(i64::from));
         self.thread.append_option(known(checkpoint.thread));
         self.value.append_option(checkpoint.value);
-        self.batch_size.append_option(checkpoint.batch_size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
+        self.batch_size
+            .append_option(checkpoint.batch_size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
     }
 
     /// The rows as a batch; the builder is empty afterwards.
@@ -273,7 +274,10 @@ impl SampleRows {
 
 /// The rows of `sites` for strings with ascending ids from `first_id` on that are sites.
 #[must_use]
-pub fn site_rows<'a>(strings: impl Iterator<Item = (u32, &'a JournalString)>, clock: &ClockMap) -> RecordBatch {
+pub fn site_rows<'a>(
+    strings: impl Iterator<Item = (u32, &'a JournalString)>,
+    clock: &ClockMap,
+) -> RecordBatch {
     let (mut seq, mut time, mut site) = (UInt64Builder::new(), time_builder(), UInt32Builder::new());
     let (mut name, mut stack) = (TextBuilder::default(), TextBuilder::default());
     for (id, string) in strings {
@@ -333,7 +337,12 @@ impl<'a> SlotRows<'a> {
                 self.events.push(seq, self.clock.unix_nanos(event.ticks), &event, self.strings);
             }
             Some(Record::Checkpoint(checkpoint)) => {
-                self.checkpoints.push(seq, self.clock.unix_nanos(checkpoint.ticks), &checkpoint, self.strings);
+                self.checkpoints.push(
+                    seq,
+                    self.clock.unix_nanos(checkpoint.ticks),
+                    &checkpoint,
+                    self.strings,
+                );
             }
             Some(Record::Sample(sample)) => {
                 self.samples.push(seq, self.clock.unix_nanos(sample.ticks), &sample, self.strings);

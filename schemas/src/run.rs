@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::layout;
 use crate::version::FORMAT_VERSION;
 
+/// What the user said of a run, by key.
+pub type Config = Map<String, Value>;
+
 /// Contents of `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -22,13 +25,13 @@ pub struct RunInfo {
     pub started_unix_nanos: i64,
     /// What the user said of the run: batch size, precision, anything.
     #[serde(default)]
-    pub config: Map<String, Value>,
+    pub config: Config,
 }
 
 impl RunInfo {
     /// A run of the current version.
     #[must_use]
-    pub fn new(run_id: String, started: String, started_unix_nanos: i64, config: Map<String, Value>) -> Self {
+    pub fn new(run_id: String, started: String, started_unix_nanos: i64, config: Config) -> Self {
         Self { format_version: FORMAT_VERSION, run_id, started, started_unix_nanos, config }
     }
 
@@ -75,8 +78,8 @@ impl RunInfo {
 
 /// Pretty JSON with a final newline.
 pub(crate) fn to_json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
     text.push(b'\n');
     Ok(text)
 }

@@ -34,8 +34,13 @@ const fn column(
     Column { name, column_type, nullable, unit, doc }
 }
 
-const SEQ: Column =
-    column("seq", ColumnType::U64, false, "", "total order within one process; replay follows it, never `time`");
+const SEQ: Column = column(
+    "seq",
+    ColumnType::U64,
+    false,
+    "",
+    "total order within one process; replay follows it, never `time`",
+);
 const TIME: Column =
     column("time", ColumnType::Time, false, "ns", "when; ties and small steps back between threads occur");
 
@@ -44,7 +49,13 @@ const EVENTS: &[Column] = &[
     TIME,
     column("kind", ColumnType::Text, false, "", "what happened; see Event kinds"),
     column("device", ColumnType::I16, false, "", "-1 the host, 0… accelerators in the framework's order"),
-    column("address", ColumnType::U64, true, "", "address of the block or segment; null for oom and snapshot"),
+    column(
+        "address",
+        ColumnType::U64,
+        true,
+        "",
+        "address of the block or segment; null for oom and snapshot",
+    ),
     column(
         "size_bytes",
         ColumnType::I64,
@@ -52,7 +63,13 @@ const EVENTS: &[Column] = &[
         "bytes",
         "requested size; null on a free of any kind, where it is that of its alloc",
     ),
-    column("stream", ColumnType::U64, true, "", "stream that the block belongs to; null where there are none"),
+    column(
+        "stream",
+        ColumnType::U64,
+        true,
+        "",
+        "stream that the block belongs to; null where there are none",
+    ),
     column("pool", ColumnType::Text, true, "", "allocator pool; null for the default one"),
     column("thread", ColumnType::U32, true, "", "thread id of the operating system"),
     column("site", ColumnType::U32, true, "", "who allocated: `site` of table sites"),
@@ -84,8 +101,20 @@ const SITES: &[Column] = &[
     SEQ,
     TIME,
     column("site", ColumnType::U32, false, "", "id; unique within one process"),
-    column("name", ColumnType::Text, false, "", "module path, operator, function or what the program called it"),
-    column("stack", ColumnType::Text, true, "", "frames, innermost first, a line each: `function at file:line`"),
+    column(
+        "name",
+        ColumnType::Text,
+        false,
+        "",
+        "module path, operator, function or what the program called it",
+    ),
+    column(
+        "stack",
+        ColumnType::Text,
+        true,
+        "",
+        "frames, innermost first, a line each: `function at file:line`",
+    ),
 ];
 
 const MODULES: &[Column] = &[
@@ -93,7 +122,13 @@ const MODULES: &[Column] = &[
     TIME,
     column("module", ColumnType::Text, false, "", "path of the module within the model"),
     column("type", ColumnType::Text, true, "", "its class"),
-    column("parameters", ColumnType::I64, true, "", "number of parameters, of the module itself, not of children"),
+    column(
+        "parameters",
+        ColumnType::I64,
+        true,
+        "",
+        "number of parameters, of the module itself, not of children",
+    ),
     column("parameter_bytes", ColumnType::I64, true, "bytes", "their size"),
     column("buffers", ColumnType::I64, true, "", "number of elements in buffers of the module itself"),
     column("buffer_bytes", ColumnType::I64, true, "bytes", "their size"),

@@ -24,7 +24,8 @@ impl Trace {
     pub fn open(path: &Path) -> Result<Self> {
         let info = RunInfo::read(path)?;
         let mut processes = BTreeSet::new();
-        let tables = Table::ALL.iter().filter(|table| **table != Table::NodeSamples).map(|table| table.name());
+        let tables =
+            Table::ALL.iter().filter(|table| **table != Table::NodeSamples).map(|table| table.name());
         for folder in tables.chain([layout::PROCESS_FOLDER]) {
             let folder = path.join(folder);
             for rank in partitions(&folder, "rank")? {

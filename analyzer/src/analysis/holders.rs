@@ -91,13 +91,15 @@ impl DeviceHolders {
 impl Observer for HoldersAtPeak {
     #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
-        let Observed::Event { event, device_index, device, block, allocated_delta_bytes, replaced, .. } = observed
+        let Observed::Event { event, device_index, device, block, allocated_delta_bytes, replaced, .. } =
+            observed
         else {
             return;
         };
         if *device_index >= self.devices.len() {
             // Peak 1 is the state at the start: everything empty, and saved as such when it first changes.
-            self.devices.resize_with(device_index + 1, || DeviceHolders { peak: 1, ..DeviceHolders::default() });
+            self.devices
+                .resize_with(device_index + 1, || DeviceHolders { peak: 1, ..DeviceHolders::default() });
         }
         let holders = &mut self.devices[*device_index];
         if let Some(old) = replaced {

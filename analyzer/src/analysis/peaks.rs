@@ -69,7 +69,8 @@ pub struct Peaks {
     pub groups: Vec<PeakGroup>,
 }
 
-/// What is alive at the moment, on each device that `shows` lets through; the peak is that inside of `window`.
+/// What is alive at the moment, on each device that `shows` lets through; the peak is that inside of `window`. Empty if
+/// the trace has no such step.
 ///
 /// # Errors
 /// If the trace cannot be read.
@@ -82,7 +83,10 @@ pub fn peaks(
 ) -> Result<Vec<Peaks>> {
     let window = match moment {
         Moment::Peak => window,
-        Moment::Step(step) => step_window(process, step)?,
+        Moment::Step(step) => match step_window(process, step)? {
+            Some(window) => window,
+            None => return Ok(Vec::new()),
+        },
         // Empty: its "peak" is the state that it opens with, that after the last event up to the moment.
         Moment::At(time_nanos) => Window { start_nanos: time_nanos.saturating_add(1), end_nanos: time_nanos },
     };
@@ -122,7 +126,7 @@ pub fn peaks(
     Ok(found)
 }
 
-fn step_window(process: &ProcessTrace, step: i64) -> Result<Window> {
+fn step_window(process: &ProcessTrace, step: i64) -> Result<Option<Window>> {
     let mut window: Option<Window> = None;
     for row in Rows::new(process).checkpoints() {
         let row = row?;
@@ -135,8 +139,7 @@ fn step_window(process: &ProcessTrace, step: i64) -> Result<Window> {
             }
         }
     }
-    // A step that is not there has no moment either: an empty window.
-    Ok(window.unwrap_or(Window { start_nanos: i64::MAX, end_nanos: i64::MIN }))
+    Ok(window)
 }
 
 fn group(device: i16, blocks: &[LiveBlock], key: impl Fn(&LiveBlock) -> Option<String>) -> Vec<PeakGroup> {

@@ -88,7 +88,8 @@ impl PhaseTable {
         let mut rows = Vec::new();
         for name in &self.order {
             for (total, device) in self.totals[name].iter().zip(&outcome.devices) {
-                let mean = |sum: i128| if total.count == 0 { 0 } else { (sum / i128::from(total.count)) as i64 };
+                let mean =
+                    |sum: i128| if total.count == 0 { 0 } else { (sum / i128::from(total.count)) as i64 };
                 rows.push(PhaseRow {
                     phase: name.clone(),
                     device: device.device,

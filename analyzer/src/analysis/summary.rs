@@ -1,8 +1,8 @@
 //! What a person wants to know of a run first.
 
+use tidegauge_schemas::ProcessTrace;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended};
-use tidegauge_schemas::ProcessTrace;
 
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};

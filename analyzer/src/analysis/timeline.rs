@@ -3,7 +3,7 @@
 //! The length of a trace is not known while it is read, so the buckets begin narrow and are merged two by two whenever
 //! there are too many: memory is constant, and every bucket keeps the lowest and the highest value inside of it.
 
-use tidegauge_schemas::{CheckpointKind, ProcessTrace};
+use tidegauge_schemas::{CheckpointKind, ProcessTrace, metrics};
 
 use crate::error::Result;
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};
@@ -174,11 +174,15 @@ impl TimelineBuilder {
         let start = *self.start_nanos.get_or_insert_with(|| time_nanos.max(self.window.start_nanos));
         // Times may step back a little; the first bucket takes what was before it.
         let since = (time_nanos - start).max(0);
-        while since / self.bucket_nanos >= self.limit as i64 {
+        self.widen_to(since);
+        self.series[at].add((since / self.bucket_nanos) as usize, bytes);
+    }
+
+    fn widen_to(&mut self, since_start_nanos: i64) {
+        while since_start_nanos / self.bucket_nanos >= self.limit as i64 {
             self.bucket_nanos *= 2;
             self.series.iter_mut().for_each(SeriesBuilder::halve);
         }
-        self.series[at].add((since / self.bucket_nanos) as usize, bytes);
     }
 
     fn add_device(&mut self, device: &DeviceState, time_nanos: i64) {
@@ -195,6 +199,8 @@ impl TimelineBuilder {
         let last = outcome.span_nanos.map_or(start_nanos, |span| span.1);
         let end_nanos = last.min(self.window.end_nanos).max(start_nanos);
         self.series.sort_by_key(|series| (series.device, series.curve));
+        // Checkpoints and samples may come after the last event.
+        self.widen_to(end_nanos - start_nanos);
         let length = ((end_nanos - start_nanos) / self.bucket_nanos) as usize + 1;
         let series = self.series.into_iter().map(|series| series.finish(length)).collect();
         let clip = |bands: Vec<Band>, too_many: bool| {
@@ -243,12 +249,20 @@ impl SeriesBuilder {
     fn add(&mut self, index: usize, bytes: i64) {
         if index >= self.buckets.len() {
             // Nothing happened in between: the value held.
-            let held = Bucket { min_bytes: self.last_bytes, max_bytes: self.last_bytes, last_bytes: self.last_bytes };
+            let held = Bucket {
+                min_bytes: self.last_bytes,
+                max_bytes: self.last_bytes,
+                last_bytes: self.last_bytes,
+            };
             let held = if self.buckets.is_empty() && self.last_bytes == 0 { None } else { Some(held) };
             self.buckets.resize(index + 1, held);
         }
         // A time that steps back across a bucket's edge still counts in the bucket that it falls into.
-        let bucket = self.buckets[index].get_or_insert(Bucket { min_bytes: bytes, max_bytes: bytes, last_bytes: bytes });
+        let bucket = self.buckets[index].get_or_insert(Bucket {
+            min_bytes: bytes,
+            max_bytes: bytes,
+            last_bytes: bytes,
+        });
         bucket.min_bytes = bucket.min_bytes.min(bytes);
         bucket.max_bytes = bucket.max_bytes.max(bytes);
         bucket.last_bytes = bytes;
@@ -257,20 +271,22 @@ impl SeriesBuilder {
 
     fn halve(&mut self) {
         let merge = |pair: &[Option<Bucket>]| {
-            let merged = pair.iter().flatten().copied().reduce(|one, two| Bucket {
+            pair.iter().flatten().copied().reduce(|one, two| Bucket {
                 min_bytes: one.min_bytes.min(two.min_bytes),
                 max_bytes: one.max_bytes.max(two.max_bytes),
                 last_bytes: two.last_bytes,
-            });
-            merged
+            })
         };
         self.buckets = self.buckets.chunks(2).map(merge).collect();
     }
 
     fn finish(mut self, length: usize) -> Series {
         if let Some(last) = self.buckets.last().copied().flatten() {
-            let held =
-                Bucket { min_bytes: last.last_bytes, max_bytes: last.last_bytes, last_bytes: last.last_bytes };
+            let held = Bucket {
+                min_bytes: last.last_bytes,
+                max_bytes: last.last_bytes,
+                last_bytes: last.last_bytes,
+            };
             self.buckets.resize(length.max(self.buckets.len()), Some(held));
         }
         Series { device: self.device, curve: self.curve, buckets: self.buckets }
@@ -296,7 +312,7 @@ impl Observer for TimelineBuilder {
                 }
             }
             Observed::Sample(sample)
-                if sample.metric == "rss_bytes"
+                if sample.metric == metrics::RSS.name
                     && sample.device == -1
                     && sample.time_nanos <= self.window.end_nanos =>
             {

@@ -98,7 +98,8 @@ impl Common {
         let source = Source::open(&self.run, &self.selection())?;
         if self.verbose {
             for process in &source.processes {
-                let parts: usize = tidegauge_schemas::Table::ALL.iter().map(|table| process.parts(*table).len()).sum();
+                let parts: usize =
+                    tidegauge_schemas::Table::ALL.iter().map(|table| process.parts(*table).len()).sum();
                 let chunks = process.journal().map_or(0, |journal| journal.chunks.len());
                 eprintln!("{}: {parts} sealed parts, {chunks} journal chunks", process.id);
             }
@@ -111,7 +112,8 @@ impl Common {
         match source.processes.as_slice() {
             [process] => Ok(process),
             processes => {
-                let found = processes.iter().map(|process| process.id.to_string()).collect::<Vec<_>>().join(", ");
+                let found =
+                    processes.iter().map(|process| process.id.to_string()).collect::<Vec<_>>().join(", ");
                 bail!("the trace has several processes ({found}); choose one with --rank and --process")
             }
         }
@@ -150,13 +152,17 @@ impl Common {
     }
 }
 
-
 /// When the process's recording began: the earliest of the first rows.
 pub(super) fn first_nanos(process: &ProcessTrace) -> crate::error::Result<i64> {
     let rows = Rows::new(process);
     let checkpoint = rows.checkpoints().next().transpose()?.map(|row| row.time_nanos);
     let sample = rows.samples().next().transpose()?.map(|row| row.time_nanos);
-    let event = rows.events().next().transpose()?.filter(|batch| !batch.is_empty()).map(|batch| batch.row(0).time_nanos);
+    let event = rows
+        .events()
+        .next()
+        .transpose()?
+        .filter(|batch| !batch.is_empty())
+        .map(|batch| batch.row(0).time_nanos);
     Ok([checkpoint, sample, event].into_iter().flatten().min().unwrap_or(0))
 }
 
@@ -165,7 +171,8 @@ pub(super) fn parse_duration(text: &str) -> Result<i64> {
     let text = text.trim();
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().with_context(|| format!("`{text}` is no time; expected 12.5s, 300ms or 2m"))?;
+    let number: f64 =
+        number.parse().with_context(|| format!("`{text}` is no time; expected 12.5s, 300ms or 2m"))?;
     let nanos = match unit.trim() {
         "ns" => 1.0,
         "us" | "µs" => 1e3,
@@ -184,7 +191,12 @@ mod tests {
 
     #[test]
     fn times_are_read_with_and_without_units() {
-        let cases = [("12.5s", 12_500_000_000), ("300ms", 300_000_000), ("2m", 120_000_000_000), ("3", 3_000_000_000)];
+        let cases = [
+            ("12.5s", 12_500_000_000),
+            ("300ms", 300_000_000),
+            ("2m", 120_000_000_000),
+            ("3", 3_000_000_000),
+        ];
         for (text, nanos) in cases {
             assert_eq!(parse_duration(text).unwrap(), nanos, "{text}");
         }

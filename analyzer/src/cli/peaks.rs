@@ -87,7 +87,8 @@ fn headline(peaks: &Peaks, moment: Moment) -> String {
         Moment::Step(step) => format!("peak of allocated in step {step}"),
         Moment::At(_) => "allocated".to_owned(),
     };
-    let mut line = format!("{}: {what} {}", render::device_name(peaks.device), render::bytes(peaks.allocated_bytes));
+    let mut line =
+        format!("{}: {what} {}", render::device_name(peaks.device), render::bytes(peaks.allocated_bytes));
     line += &match peaks.time_nanos {
         Some(time_nanos) => format!(" at {}", render::duration(time_nanos - peaks.origin_nanos)),
         None => " at the start".to_owned(),

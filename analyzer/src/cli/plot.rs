@@ -67,7 +67,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 fn title(source: &Source, process: &ProcessTrace) -> String {
-    let name = source.path.file_name().map_or_else(|| source.path.display().to_string(), |name| name.to_string_lossy().into());
+    let name = source
+        .path
+        .file_name()
+        .map_or_else(|| source.path.display().to_string(), |name| name.to_string_lossy().into());
     let model = source.trace.info.config.get("model").and_then(serde_json::Value::as_str);
     let model = model.map(|model| format!(" ({model})")).unwrap_or_default();
     format!("{name}{model}, {}", process.id)

@@ -23,12 +23,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let source = common.open()?;
     let process = common.only_process(&source)?;
     let format = common.format();
-    let default = if format == Format::Text { DEFAULT_TEXT_ROWS } else { DEFAULT_ROWS };
+    let for_people = matches!(format, Format::Text | Format::Markdown);
+    let default = if for_people { DEFAULT_TEXT_ROWS } else { DEFAULT_ROWS };
     let buckets = common.top.unwrap_or(default);
     let (mut timeline, outcome) = analysis::timeline(process, common.window(process)?, buckets)?;
     let selection = common.selection();
     timeline.series.retain(|series| selection.shows_device(series.device));
     common.warn(&source.warnings());
     common.warn(&outcome.anomalies.warnings());
-    output::emit(common, &render::timeline_table(&timeline).render(format))
+    let table =
+        if for_people { render::timeline_people_table(&timeline) } else { render::timeline_table(&timeline) };
+    output::emit(common, &table.render(format))
 }

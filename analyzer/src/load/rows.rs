@@ -70,7 +70,8 @@ pub struct SampleRow {
     pub value: f64,
 }
 
-const EVENT_COLUMNS: &[&str] = &["seq", "time", "kind", "device", "address", "size_bytes", "site", "category"];
+const EVENT_COLUMNS: &[&str] =
+    &["seq", "time", "kind", "device", "address", "size_bytes", "site", "category"];
 const CHECKPOINT_COLUMNS: &[&str] =
     &["seq", "time", "kind", "name", "step", "epoch", "thread", "value", "batch_size"];
 const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
@@ -198,7 +199,9 @@ impl<'a> Rows<'a> {
             let batch = batch?;
             let ids = column(&batch, "site")?.as_primitive::<UInt32Type>();
             let texts = text(&batch, "name")?;
-            names.extend((0..batch.num_rows()).filter_map(|row| Some((ids.value(row), texts.get(row)?.to_owned()))));
+            names.extend(
+                (0..batch.num_rows()).filter_map(|row| Some((ids.value(row), texts.get(row)?.to_owned()))),
+            );
         }
         Ok(names)
     }

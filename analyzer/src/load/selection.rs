@@ -52,8 +52,12 @@ impl Source {
             selection.rank.is_none_or(|rank| rank == id.rank)
                 && selection.process.is_none_or(|process| process == id.process)
         };
-        let processes: Vec<ProcessTrace> =
-            trace.processes().iter().filter(selected).map(|&id| trace.process(id)).collect::<Result<_, _>>()?;
+        let processes: Vec<ProcessTrace> = trace
+            .processes()
+            .iter()
+            .filter(selected)
+            .map(|&id| trace.process(id))
+            .collect::<Result<_, _>>()?;
         if processes.is_empty() {
             let found = trace.processes().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let found = if found.is_empty() { "none".to_owned() } else { found };
@@ -83,7 +87,10 @@ fn process_warnings(process: &ProcessTrace) -> Vec<String> {
     let said = counted.into_iter().filter(|(count, _)| *count > 0);
     warnings.extend(said.map(|(count, what)| format!("{}: {count} {what}", process.id)));
     if process.ended == Ended::Killed {
-        warnings.push(format!("{}: it ended without closing the trace; all that it had recorded is here", process.id));
+        warnings.push(format!(
+            "{}: it ended without closing the trace; all that it had recorded is here",
+            process.id
+        ));
     }
     if let Some(info) = &process.info {
         warnings.extend(info.notes.iter().map(|note| format!("{}: {note}", process.id)));

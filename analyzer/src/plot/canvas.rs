@@ -35,7 +35,8 @@ pub(super) fn svg(
         area.present().map_err(failed)?;
     }
     let Some(end) = text.find('>') else { return Ok(text) };
-    let described = format!("\n<title>{}</title>\n<desc>{}</desc>", escaped(&config.title), escaped(description));
+    let described =
+        format!("\n<title>{}</title>\n<desc>{}</desc>", escaped(&config.title), escaped(description));
     // plotters' root element has no role; without one some readers skip the description.
     text.insert_str(end + 1, &described);
     text.insert_str(end, " role=\"img\"");
@@ -101,7 +102,12 @@ pub(super) struct LegendEntry {
 }
 
 /// Draws a legend in one or more lines from `(x, y)` on, wrapping at `right`; the height used.
-pub(super) fn legend(area: &Area<'_>, entries: &[LegendEntry], (left, top): (i32, i32), right: i32) -> Result<i32> {
+pub(super) fn legend(
+    area: &Area<'_>,
+    entries: &[LegendEntry],
+    (left, top): (i32, i32),
+    right: i32,
+) -> Result<i32> {
     let style = text_style(TEXT_SIZE, INK, HPos::Left, VPos::Center);
     let (mut x, mut y) = (left, top);
     for entry in entries {

@@ -33,8 +33,10 @@ pub fn phases_svg(rows: &[PhaseRow], device: i16, config: &PlotConfig) -> Result
         rows.retain(|row| row.peak_bytes >= least);
         rows.truncate(MAX_ROWS);
     }
-    let mut subtitle =
-        format!("{}: allocated (requested bytes) inside each phase, over all its occurrences", render::device_name(device));
+    let mut subtitle = format!(
+        "{}: allocated (requested bytes) inside each phase, over all its occurrences",
+        render::device_name(device)
+    );
     if left_out > 0 {
         subtitle += &format!("; {left_out} smaller phases left out");
     }
@@ -55,15 +57,17 @@ fn draw(area: &Area<'_>, rows: &[&PhaseRow], subtitle: &str, config: &PlotConfig
     canvas::heading(area, config, subtitle)?;
     let (width, height) = (config.width as i32, config.height as i32);
     let entry = |text: &str, colour| LegendEntry { text: text.to_owned(), colour, is_area: true };
-    let entries = [
-        entry("peak inside", ALLOCATED),
-        entry("mean change, up", PEAK),
-        entry("mean change, down", MUTED),
-    ];
+    let entries =
+        [entry("peak inside", ALLOCATED), entry("mean change, up", PEAK), entry("mean change, down", MUTED)];
     canvas::legend(area, &entries, (16, 70), width - RIGHT as i32)?;
     if rows.is_empty() {
         let style = canvas::text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Center);
-        return canvas::write(area, "no phase ended in this part of the trace", &style, (width / 2, height / 2));
+        return canvas::write(
+            area,
+            "no phase ended in this part of the trace",
+            &style,
+            (width / 2, height / 2),
+        );
     }
 
     let names: Vec<String> = rows.iter().map(|row| canvas::cut(&row.phase, 28)).collect();
@@ -117,7 +121,8 @@ fn draw(area: &Area<'_>, rows: &[&PhaseRow], subtitle: &str, config: &PlotConfig
         ];
         for (bytes, colour, top, text) in bars {
             let (zero, end) = (across(0), across(bytes));
-            let rectangle = Rectangle::new([(zero.min(end), top), (zero.max(end), top + bar)], colour.filled());
+            let rectangle =
+                Rectangle::new([(zero.min(end), top), (zero.max(end), top + bar)], colour.filled());
             area.draw(&rectangle).map_err(failed)?;
             let (at, anchor) = if bytes >= 0 { (end + 6, HPos::Left) } else { (end - 6, HPos::Right) };
             let style = canvas::text_style(TEXT_SIZE - 1, INK, anchor, VPos::Center);

@@ -1,14 +1,12 @@
 //! The curves over time, with phases, steps and the peak.
 
-use plotters::prelude::*;
 use plotters::chart::LabelAreaPosition;
+use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
 use super::canvas::{self, Area, LEFT, LegendEntry, RIGHT, failed};
-use super::theme::{
-    ACTIVE, ALLOCATED, GRID, INK, MUTED, PEAK, RESERVED, RSS, TEXT_SIZE, phase_colour,
-};
+use super::theme::{ACTIVE, ALLOCATED, GRID, INK, MUTED, PEAK, RESERVED, RSS, TEXT_SIZE, phase_colour};
 use crate::analysis::{Band, Curve, PeakMark, Series, Timeline};
 use crate::error::Result;
 use crate::render;
@@ -45,7 +43,8 @@ struct Plot<'a> {
 
 impl<'a> Plot<'a> {
     fn new(timeline: &'a Timeline, device: i16, config: &'a PlotConfig) -> Self {
-        let of_device: Vec<&Series> = timeline.series.iter().filter(|series| series.device == device).collect();
+        let of_device: Vec<&Series> =
+            timeline.series.iter().filter(|series| series.device == device).collect();
         let allocated = of_device.iter().find(|series| series.curve == Curve::Allocated).copied();
         // Where frees complete at once, active is allocated, and a second line would only hide the first.
         let differs = |series: &&&Series| {
@@ -70,8 +69,16 @@ impl<'a> Plot<'a> {
     fn subtitle(&self) -> String {
         let device = render::device_name(self.device);
         let interval = render::duration(self.timeline.bucket_nanos);
-        let same = if self.series.iter().any(|series| series.curve == Curve::Active) { "" } else { ", active the same" };
-        let curve = if self.peak.is_some() { format!("allocated (requested bytes{same})") } else { "curves".to_owned() };
+        let same = if self.series.iter().any(|series| series.curve == Curve::Active) {
+            ""
+        } else {
+            ", active the same"
+        };
+        let curve = if self.peak.is_some() {
+            format!("allocated (requested bytes{same})")
+        } else {
+            "curves".to_owned()
+        };
         format!("{device}: {curve} over time; lowest and highest of every {interval}")
     }
 
@@ -132,7 +139,8 @@ impl<'a> Plot<'a> {
             .y_label_formatter(&canvas::tick_text)
             .draw()
             .map_err(failed)?;
-        let plot = Frame { left: LEFT as i32, right: width - RIGHT as i32, top: TOP, bottom: height - BOTTOM };
+        let plot =
+            Frame { left: LEFT as i32, right: width - RIGHT as i32, top: TOP, bottom: height - BOTTOM };
         let pixel = |time_nanos: i64| {
             let share = (time_nanos - self.timeline.start_nanos) as f64 / span_nanos as f64;
             plot.left + (share.clamp(0.0, 1.0) * f64::from(plot.right - plot.left)).round() as i32
@@ -147,11 +155,13 @@ impl<'a> Plot<'a> {
                 let fill = AreaSeries::new(points.iter().copied(), 0.0, colour.mix(0.15));
                 chart.draw_series(fill).map_err(failed)?;
             }
-            let line = LineSeries::new(points, colour.stroke_width(if series.curve == Curve::Rss { 1 } else { 2 }));
+            let line =
+                LineSeries::new(points, colour.stroke_width(if series.curve == Curve::Rss { 1 } else { 2 }));
             chart.draw_series(line).map_err(failed)?;
         }
         for &time_nanos in &self.timeline.oom_nanos {
-            let line = PathElement::new(vec![(pixel(time_nanos), plot.top), (pixel(time_nanos), plot.bottom)], RED);
+            let line =
+                PathElement::new(vec![(pixel(time_nanos), plot.top), (pixel(time_nanos), plot.bottom)], RED);
             area.draw(&line).map_err(failed)?;
         }
         if let Some(peak) = self.peak {
@@ -174,8 +184,13 @@ impl<'a> Plot<'a> {
             let start = self.timeline.start_nanos + number * self.timeline.bucket_nanos;
             let at = x((start + self.timeline.bucket_nanos / 2).min(self.timeline.end_nanos).max(start));
             // The order in which the line is shortest.
-            let rises = before.is_none_or(|before| (before - bucket.min_bytes).abs() <= (before - bucket.max_bytes).abs());
-            let (one, two) = if rises { (bucket.min_bytes, bucket.max_bytes) } else { (bucket.max_bytes, bucket.min_bytes) };
+            let rises = before
+                .is_none_or(|before| (before - bucket.min_bytes).abs() <= (before - bucket.max_bytes).abs());
+            let (one, two) = if rises {
+                (bucket.min_bytes, bucket.max_bytes)
+            } else {
+                (bucket.max_bytes, bucket.min_bytes)
+            };
             if number == 0 {
                 points.push((x(start), y(one)));
             }
@@ -262,13 +277,23 @@ impl<'a> Plot<'a> {
         Ok(())
     }
 
-    fn draw_peak(&self, area: &Area<'_>, plot: &Frame, peak: &PeakMark, (across, down): (i32, i32)) -> Result<()> {
+    fn draw_peak(
+        &self,
+        area: &Area<'_>,
+        plot: &Frame,
+        peak: &PeakMark,
+        (across, down): (i32, i32),
+    ) -> Result<()> {
         let mark = Circle::new((across, down), 4, PEAK.stroke_width(2));
         area.draw(&mark).map_err(failed)?;
         let text = self.peak_text(peak);
         let width = canvas::text_width(&text, TEXT_SIZE);
         // Above the highest point there is room; to the side that has it.
-        let (across, anchor) = if across + 8 + width < plot.right { (across + 8, HPos::Left) } else { (across - 8, HPos::Right) };
+        let (across, anchor) = if across + 8 + width < plot.right {
+            (across + 8, HPos::Left)
+        } else {
+            (across - 8, HPos::Right)
+        };
         let style = canvas::text_style(TEXT_SIZE, PEAK, anchor, VPos::Bottom);
         canvas::write(area, &text, &style, (across, (down - 5).max(plot.top + 16)))
     }
@@ -301,7 +326,9 @@ fn pixel_runs<'a>(phases: &'a [Band], plot: &Frame, pixel: &impl Fn(i64) -> i32)
     for phase in phases {
         let (from, to) = (pixel(phase.begin_nanos) - plot.left, pixel(phase.end_nanos) - plot.left);
         let length = phase.end_nanos - phase.begin_nanos;
-        for (column, owner) in owners.iter_mut().enumerate().take(to.max(from + 1) as usize).skip(from as usize) {
+        for (column, owner) in
+            owners.iter_mut().enumerate().take(to.max(from + 1) as usize).skip(from as usize)
+        {
             let fills = (column as i32) > from && (column as i32) < to;
             let better = owner.is_none_or(|(_, other)| if fills { length < other } else { length > other });
             if better {

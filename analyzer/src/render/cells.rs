@@ -94,7 +94,9 @@ impl Cell {
     fn csv(&self) -> String {
         match self {
             Self::Unknown => String::new(),
-            Self::Text(text) if text.contains([',', '"', '\n', '\r']) => format!("\"{}\"", text.replace('"', "\"\"")),
+            Self::Text(text) if text.contains([',', '"', '\n', '\r']) => {
+                format!("\"{}\"", text.replace('"', "\"\""))
+            }
             Self::Text(text) => text.clone(),
             Self::Count(number) | Self::Bytes(number) | Self::DeltaBytes(number) | Self::Nanos(number) => {
                 number.to_string()
@@ -127,7 +129,8 @@ impl Table {
     /// A table without rows.
     #[must_use]
     pub fn new(columns: &[(&str, &str)]) -> Self {
-        let column = |&(key, heading): &(&str, &str)| Column { key: key.to_owned(), heading: heading.to_owned() };
+        let column =
+            |&(key, heading): &(&str, &str)| Column { key: key.to_owned(), heading: heading.to_owned() };
         let columns = columns.iter().map(column).collect();
         Self { columns, rows: Vec::new() }
     }
@@ -160,7 +163,8 @@ impl Table {
     }
 
     fn csv(&self) -> String {
-        let mut text = self.columns.iter().map(|column| column.key.as_str()).collect::<Vec<_>>().join(",") + "\n";
+        let mut text =
+            self.columns.iter().map(|column| column.key.as_str()).collect::<Vec<_>>().join(",") + "\n";
         for row in &self.rows {
             text += &(row.iter().map(Cell::csv).collect::<Vec<_>>().join(",") + "\n");
         }
@@ -231,14 +235,20 @@ mod tests {
     #[test]
     fn each_format_says_the_same() {
         let text = table().render(Format::Text);
-        assert_eq!(text, "  Phase              Peak\n  forward        3.00 MiB\n  a|b, \"c\"\u{FFFD}[31m         –\n");
+        assert_eq!(
+            text,
+            "  Phase              Peak\n  forward        3.00 MiB\n  a|b, \"c\"\u{FFFD}[31m         –\n"
+        );
         let csv = table().render(Format::Csv);
         assert_eq!(csv, "phase,peak_bytes,seq\nforward,3145728,7\n\"a|b, \"\"c\"\"\u{1b}[31m\",,8\n");
         let json: Value = serde_json::from_str(&table().render(Format::Json)).unwrap();
         assert_eq!(json[0], json!({"phase": "forward", "peak_bytes": 3_145_728, "seq": 7}));
         assert_eq!(json[1]["peak_bytes"], Value::Null);
         let markdown = table().render(Format::Markdown);
-        assert!(markdown.starts_with("| Phase | Peak |\n| --- | ---: |\n| forward | 3.00 MiB |\n"), "{markdown}");
+        assert!(
+            markdown.starts_with("| Phase | Peak |\n| --- | ---: |\n| forward | 3.00 MiB |\n"),
+            "{markdown}"
+        );
         assert!(markdown.contains("a\\|b"));
     }
 

@@ -10,5 +10,7 @@ pub use cells::{Cell, Column, Format, Table};
 pub use summary_json::summary_json;
 pub(crate) use summary_text::device_name;
 pub use summary_text::{Style, summary_text};
-pub use tables::{peaks_table, phases_table, steps_table, summary_table, timeline_table};
+pub use tables::{
+    peaks_table, phases_table, steps_table, summary_table, timeline_people_table, timeline_table,
+};
 pub use units::{bytes, duration, signed_bytes};

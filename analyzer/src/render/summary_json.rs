@@ -11,9 +11,10 @@ use crate::analysis::{DeviceSummary, PeakSummary, ProcessSummary, Summary};
 pub fn summary_json(summary: &Summary) -> Value {
     let processes = &summary.processes;
     let ended = processes.iter().map(|process| process.ended).max_by_key(|ended| severity(*ended));
-    let devices: Vec<Value> = processes.iter().flat_map(|process| process.devices.iter().map(|device| {
-        device_json(process, device)
-    })).collect();
+    let devices: Vec<Value> = processes
+        .iter()
+        .flat_map(|process| process.devices.iter().map(|device| device_json(process, device)))
+        .collect();
     json!({
         "run": summary.run,
         "started": summary.started,

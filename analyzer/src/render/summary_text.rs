@@ -57,7 +57,8 @@ impl Writer {
 
     fn process(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
         let title = format!("{}, {}", summary.run, process.id);
-        let title = if self.format == Format::Markdown { format!("## {title}") } else { self.style.heading(&title) };
+        let title =
+            if self.format == Format::Markdown { format!("## {title}") } else { self.style.heading(&title) };
         let _ = writeln!(out, "{title}");
         self.facts(out, summary, process);
         self.peaks(out, process);
@@ -80,7 +81,8 @@ impl Writer {
             process.dropped_events,
         );
         if !summary.config.is_empty() {
-            let config: Vec<String> = summary.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let config: Vec<String> =
+                summary.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
             let _ = writeln!(out, "  config {}{break_}", config.join(" "));
         }
         let steps = &process.steps;

@@ -1,7 +1,8 @@
 //! Results as tables.
 
 use super::cells::{Cell, Table};
-use crate::analysis::{PeakSummary, Peaks, PhaseRow, StepRow, Summary, Timeline};
+use super::summary_text::device_name;
+use crate::analysis::{Curve, PeakSummary, Peaks, PhaseRow, Series, StepRow, Summary, Timeline};
 
 /// `tidegauge summary` as rows: one for each curve of each device.
 #[must_use]
@@ -145,6 +146,47 @@ pub fn timeline_table(timeline: &Timeline) -> Table {
                 Cell::Bytes(bucket.last_bytes),
             ]);
         }
+    }
+    table
+}
+
+/// `tidegauge timeline` for people: one row for each stretch of time, the highest value of every curve, and a bar for
+/// allocated.
+#[must_use]
+pub fn timeline_people_table(timeline: &Timeline) -> Table {
+    /// Characters of the longest bar.
+    const BAR: i64 = 30;
+    let names: Vec<String> = timeline
+        .series
+        .iter()
+        .map(|series| match series.curve {
+            Curve::Rss => "process rss".to_owned(),
+            curve => format!("{} {}", device_name(series.device), curve.as_str()),
+        })
+        .collect();
+    let mut columns = vec![("from", "From"), ("to", "To")];
+    columns.extend(names.iter().map(|name| (name.as_str(), name.as_str())));
+    columns.push(("bar", "highest"));
+    let mut table = Table::new(&columns);
+    let drawn =
+        timeline.series.iter().find(|series| series.curve == Curve::Allocated).or(timeline.series.first());
+    let high = drawn.and_then(|series| series.buckets.iter().flatten().map(|bucket| bucket.max_bytes).max());
+    let origin = timeline.start_nanos - timeline.origin_nanos;
+    let end = timeline.end_nanos - timeline.origin_nanos;
+    let rows = timeline.series.iter().map(|series| series.buckets.len()).max().unwrap_or(0);
+    for number in 0..rows {
+        let start = origin + number as i64 * timeline.bucket_nanos;
+        let mut row = vec![Cell::Nanos(start), Cell::Nanos((start + timeline.bucket_nanos).min(end))];
+        let bucket = |series: &Series| series.buckets.get(number).copied().flatten();
+        row.extend(
+            timeline
+                .series
+                .iter()
+                .map(|series| bucket(series).map_or(Cell::Unknown, |at| Cell::Bytes(at.max_bytes))),
+        );
+        let length = drawn.and_then(bucket).map_or(0, |at| at.max_bytes * BAR / high.unwrap_or(1).max(1));
+        row.push(Cell::Text("█".repeat(length.max(0) as usize)));
+        table.rows.push(row);
     }
     table
 }

@@ -160,7 +160,9 @@ impl DeviceState {
     }
 
     fn alloc(&mut self, event: &EventRow) -> Effect {
-        let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else { return Effect::default() };
+        let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else {
+            return Effect::default();
+        };
         let block = Block {
             size_bytes,
             born_seq: event.seq,

@@ -6,8 +6,8 @@
 
 mod device;
 mod merge;
-mod phases;
 mod pass;
+mod phases;
 
 pub use device::{Block, DeviceState, Peak};
 pub use merge::Record;

@@ -1,6 +1,6 @@
 //! One pass over a process.
 
-use tidegauge_schemas::{EventKind, ProcessTrace};
+use tidegauge_schemas::{EventKind, ProcessTrace, metrics};
 
 use super::device::{Block, DeviceState};
 use super::merge::{self, Record};
@@ -94,10 +94,17 @@ impl Anomalies {
                 self.unknown_frees,
                 "frees are of blocks allocated before recording began (size unknown, not in the curves)",
             ),
-            (self.missed_frees, "allocations were at an address still alive: its free was missed and is assumed"),
+            (
+                self.missed_frees,
+                "allocations were at an address still alive: its free was missed and is assumed",
+            ),
             (self.unmatched_ends, "spans or steps end without having begun"),
         ];
-        counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+        counted
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
     }
 }
 
@@ -165,7 +172,8 @@ impl Window {
 /// # Errors
 /// If the trace cannot be read.
 pub fn replay(process: &ProcessTrace, window: Window, observer: &mut impl Observer) -> Result<Outcome> {
-    let mut pass = Pass { outcome: Outcome::default(), last_device: 0, last_seq: 0, last_checkpoint: None, window };
+    let mut pass =
+        Pass { outcome: Outcome::default(), last_device: 0, last_seq: 0, last_checkpoint: None, window };
     merge::for_each(Rows::new(process), |record| pass.take(&record, observer))?;
     Ok(pass.finish(observer))
 }
@@ -229,7 +237,8 @@ impl Pass {
         if event.time_nanos < self.window.start_nanos {
             device.forget_peaks(event.seq);
         }
-        self.outcome.anomalies.unknown_frees += u64::from(effect.is_unknown_free && kind != EventKind::FreeCompleted);
+        self.outcome.anomalies.unknown_frees +=
+            u64::from(effect.is_unknown_free && kind != EventKind::FreeCompleted);
         self.outcome.anomalies.missed_frees += u64::from(effect.replaced.is_some());
         observer.observe(&Observed::Event {
             event,
@@ -255,8 +264,11 @@ impl Pass {
     }
 
     fn sample(&mut self, row: &SampleRow) {
-        let is_kernels = row.metric == "peak_rss_bytes";
-        if row.device != -1 || !(is_kernels || row.metric == "rss_bytes") || !self.window.contains(row.time_nanos) {
+        let is_kernels = row.metric == metrics::PEAK_RSS.name;
+        if row.device != -1
+            || !(is_kernels || row.metric == metrics::RSS.name)
+            || !self.window.contains(row.time_nanos)
+        {
             return;
         }
         let bytes = row.value as i64;

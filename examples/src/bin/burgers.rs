@@ -5,6 +5,8 @@
 //! tidegauge summary runs/a
 //! ```
 
+#![allow(clippy::print_stdout, reason = "a program that reports to its user")]
+
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -60,8 +62,14 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(arguments.cells.is_multiple_of(4), "--cells must be divisible by 4");
-    ensure!(arguments.batch_size > 0 && arguments.rollout_steps > 0, "batch size and rollout steps are at least 1");
-    ensure!(arguments.frames > arguments.rollout_steps, "a simulation must have more frames than a rollout has steps");
+    ensure!(
+        arguments.batch_size > 0 && arguments.rollout_steps > 0,
+        "batch size and rollout steps are at least 1"
+    );
+    ensure!(
+        arguments.frames > arguments.rollout_steps,
+        "a simulation must have more frames than a rollout has steps"
+    );
     let recorder = start_recording(&arguments)?;
 
     let mut rng = StdRng::seed_from_u64(arguments.seed);

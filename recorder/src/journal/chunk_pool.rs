@@ -149,7 +149,8 @@ impl ChunkPool {
                 ChunkState::Skipped => return None,
                 ChunkState::Missing => {}
             }
-            let first = self.making.compare_exchange(NOBODY, index, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            let first =
+                self.making.compare_exchange(NOBODY, index, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if first || spins == LATE_SPINS {
                 let provided = self.provide(index, false);
                 if first {

@@ -91,9 +91,10 @@ impl Interner {
         let at = self.entries.words()[id as usize].load(Ordering::Relaxed) as usize;
         let words = &self.map.words()[at..];
         let same_head = words[0].load(Ordering::Relaxed) == entry_head(id, used, text.len());
-        same_head && padded_words(text.as_bytes()).zip(&words[3..]).all(|(word, stored)| {
-            word == stored.load(Ordering::Relaxed)
-        })
+        same_head
+            && padded_words(text.as_bytes())
+                .zip(&words[3..])
+                .all(|(word, stored)| word == stored.load(Ordering::Relaxed))
     }
 
     #[cold]
@@ -156,10 +157,11 @@ fn padded_words(bytes: &[u8]) -> impl Iterator<Item = u64> {
 
 /// FNV-1a over words, folded; never zero, because a zero word in the index is free.
 fn hash(bytes: &[u8], used: StringUse) -> u32 {
-    let state = padded_words(bytes).fold(0xCBF2_9CE4_8422_2325 ^ used as u64 ^ bytes.len() as u64, |state, word| {
-        let state = (state ^ word).wrapping_mul(0x100_0000_01B3);
-        state ^ (state >> 29)
-    });
+    let state =
+        padded_words(bytes).fold(0xCBF2_9CE4_8422_2325 ^ used as u64 ^ bytes.len() as u64, |state, word| {
+            let state = (state ^ word).wrapping_mul(0x100_0000_01B3);
+            state ^ (state >> 29)
+        });
     ((state ^ (state >> 32)) as u32).max(1)
 }
 
@@ -178,8 +180,10 @@ mod tests {
     fn a_name_keeps_its_id_and_the_file_reads_back() {
         let (interner, folder) = interner();
         let names: Vec<String> = (0..3000).map(|i| format!("layer.{i}.conv")).collect();
-        let ids: Vec<_> = names.iter().map(|name| interner.intern(name, StringUse::Site, 1, 2).unwrap()).collect();
-        let again: Vec<_> = names.iter().map(|name| interner.intern(name, StringUse::Site, 3, 4).unwrap()).collect();
+        let ids: Vec<_> =
+            names.iter().map(|name| interner.intern(name, StringUse::Site, 1, 2).unwrap()).collect();
+        let again: Vec<_> =
+            names.iter().map(|name| interner.intern(name, StringUse::Site, 3, 4).unwrap()).collect();
         assert_eq!(ids, again);
         let as_name = interner.intern(&names[0], StringUse::Name, 0, 0).unwrap();
         assert_ne!(as_name, ids[0], "a site and a name of the same text are two things");

@@ -32,8 +32,8 @@ use tidegauge_schemas::journal::{
     ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse, commit_word,
 };
 
-pub(crate) use chunk_pool::{ChunkState, MappedChunk};
 use chunk_pool::ChunkPool;
+pub(crate) use chunk_pool::{ChunkState, MappedChunk};
 use control_file::ControlFile;
 pub(crate) use interner::Interner;
 use slot_words::SlotWords;

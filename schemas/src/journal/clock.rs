@@ -33,11 +33,13 @@ impl ClockMap {
     pub fn new(mut anchors: Vec<Anchor>) -> Self {
         anchors.sort_by_key(|anchor| anchor.ticks);
         anchors.dedup_by_key(|anchor| anchor.ticks);
-        let wall_offset_nanos = anchors.first().map_or(0, |anchor| anchor.unix_nanos - anchor.monotonic_nanos);
+        let wall_offset_nanos =
+            anchors.first().map_or(0, |anchor| anchor.unix_nanos - anchor.monotonic_nanos);
         let mut slopes: Vec<f64> = anchors
             .windows(2)
             .map(|pair| {
-                (pair[1].monotonic_nanos - pair[0].monotonic_nanos) as f64 / (pair[1].ticks - pair[0].ticks) as f64
+                (pair[1].monotonic_nanos - pair[0].monotonic_nanos) as f64
+                    / (pair[1].ticks - pair[0].ticks) as f64
             })
             .collect();
         slopes.push(slopes.last().copied().unwrap_or(1.0));

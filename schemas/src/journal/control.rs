@@ -99,8 +99,7 @@ impl Control {
     /// Reads the control file at `path`.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io("reading", path))?;
-        let damaged =
-            |reason: String| Error::DamagedJournal { reason, path: path.to_owned() };
+        let damaged = |reason: String| Error::DamagedJournal { reason, path: path.to_owned() };
         if word_at(&bytes, 0) != Some(CONTROL_MAGIC) {
             return Err(damaged("it does not begin as a control file does".to_owned()));
         }

@@ -15,7 +15,7 @@ mod snapshot;
 mod strings;
 
 pub use chunk::{
-    CHUNK_BYTES, CHUNK_HEADER_BYTES, CHUNK_MAGIC, CHUNK_PREFIX, ChunkHead, ChunkSlots, Scan, SLOTS_PER_CHUNK,
+    CHUNK_BYTES, CHUNK_HEADER_BYTES, CHUNK_MAGIC, CHUNK_PREFIX, ChunkHead, ChunkSlots, SLOTS_PER_CHUNK, Scan,
     chunk_file_name, index_word,
 };
 pub use clock::{Anchor, ClockCursor, ClockMap};
@@ -23,11 +23,13 @@ pub use control::{
     ANCHOR_CAPACITY, ANCHOR_OFFSET, CONTROL_BYTES, CONTROL_FILE, ClockSource, Control, Counter, anchor_words,
     control_head,
 };
-pub use slot::{CheckpointSlot, EventSlot, Record, SEQ_MASK, SLOT_BYTES, SLOT_WORDS, SampleSlot, Slot, commit_word};
+pub use slot::{
+    CheckpointSlot, EventSlot, Record, SEQ_MASK, SLOT_BYTES, SLOT_WORDS, SampleSlot, Slot, commit_word,
+};
 pub use snapshot::{JournalSnapshot, SnapshotChunk};
 pub use strings::{
-    FIRST_ENTRY_OFFSET, JournalString, MAX_STRING_BYTES, OVERFLOW_ID, OVERFLOW_NAME, STRINGS_FILE, STRINGS_MAGIC,
-    StringTable, StringUse, entry_bytes, entry_check, entry_head,
+    FIRST_ENTRY_OFFSET, JournalString, MAX_STRING_BYTES, OVERFLOW_ID, OVERFLOW_NAME, STRINGS_FILE,
+    STRINGS_MAGIC, StringTable, StringUse, entry_bytes, entry_check, entry_head,
 };
 
 /// Spreads the bits of a word; the finalizer of SplitMix64, whose avalanche is well measured.

@@ -111,7 +111,12 @@ impl EventSlot {
             self.size_bytes.unwrap_or(0),
             self.stream.unwrap_or(0),
             halves(self.pool, self.site),
-            origin(self.thread, self.device, self.kind as u8, self.category.map_or(0, |category| category as u8)),
+            origin(
+                self.thread,
+                self.device,
+                self.kind as u8,
+                self.category.map_or(0, |category| category as u8),
+            ),
             flag(self.address.is_some(), HAS_ADDRESS)
                 | flag(self.size_bytes.is_some(), HAS_SIZE)
                 | flag(self.stream.is_some(), HAS_STREAM),

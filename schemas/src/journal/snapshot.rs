@@ -73,7 +73,8 @@ impl JournalSnapshot {
         }
         // Names and anchors are written before the slots that need them, so they are read after them.
         let mut or_default = |error: Error| damage.push(error);
-        let strings = StringTable::read(&folder.join(STRINGS_FILE)).map_err(&mut or_default).unwrap_or_default();
+        let strings =
+            StringTable::read(&folder.join(STRINGS_FILE)).map_err(&mut or_default).unwrap_or_default();
         let control = Control::read(&folder.join(CONTROL_FILE)).map_err(&mut or_default).ok();
         let mut losses = control.as_ref().map(Control::losses).unwrap_or_default();
         losses.damaged_records = chunks.iter().map(|chunk| chunk.scan.damaged).sum();
@@ -107,7 +108,9 @@ fn read_chunk(path: &Path) -> Result<Vec<u8>> {
 fn read_snapshot_chunk(path: &Path, live: bool, damage: &mut Vec<Error>) -> Result<Option<SnapshotChunk>> {
     let bytes = match read_chunk(path) {
         // A live writer removes surplus chunks.
-        Err(Error::Io { source, .. }) if live && source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(Error::Io { source, .. }) if live && source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
         other => other?,
     };
     let ChunkHead::Holds(index) = ChunkHead::parse(&bytes, path)? else { return Ok(None) };

@@ -49,7 +49,8 @@ pub fn entry_check(head: u64, seq: u64, ticks: u64, text: &[u8]) -> u64 {
     let (whole, rest) = text.as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let text = whole.iter().chain((!rest.is_empty()).then_some(&last)).map(|bytes| u64::from_le_bytes(*bytes));
+    let text =
+        whole.iter().chain((!rest.is_empty()).then_some(&last)).map(|bytes| u64::from_le_bytes(*bytes));
     check_words([head, seq, ticks].into_iter().chain(text))
 }
 

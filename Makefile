@@ -1,0 +1,54 @@
+# `make demo` and `make test` do all of their own set-up; they need cargo, python3 and a C compiler.
+
+CARGO ?= cargo
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo-out
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test lint doc bench format-doc sample clean
+
+# A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
+demo:
+	$(CARGO) build --locked --workspace
+	rm -rf $(DEMO) && mkdir -p $(DEMO)
+	$(TARGET)/debug/burgers --run $(DEMO)/trace
+	$(TARGET)/debug/tidegauge summary $(DEMO)/trace --format json -o $(DEMO)/summary.json
+	$(TARGET)/debug/tidegauge summary $(DEMO)/trace --format md -o $(DEMO)/summary.md
+	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace -o $(DEMO)/timeline.svg
+	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace --step 50 -o $(DEMO)/timeline-step-50.svg
+	$(TARGET)/debug/tidegauge plot phases $(DEMO)/trace -o $(DEMO)/phases.svg
+	$(TARGET)/debug/tidegauge summary $(DEMO)/trace -o $(DEMO)/summary.txt
+	@$(TARGET)/debug/tidegauge summary $(DEMO)/trace
+	@echo && echo "In $(DEMO)/: the trace, summary.txt .md .json, timeline.svg, timeline-step-50.svg, phases.svg"
+
+# All tests, Rust and Python.
+test: $(VENV)/ready
+	$(CARGO) build --locked --workspace --all-targets
+	$(CARGO) test --locked --workspace
+	$(VENV)/bin/python -m pytest tests/python
+
+$(VENV)/ready: tests/python/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+	touch $@
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	sh .ci/dependency-direction
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+# Figures, side by side in one run; minutes.
+bench:
+	$(CARGO) bench --locked -p tidegauge-tests
+
+# Writes schemas/FORMAT.md anew from the code.
+format-doc:
+	UPDATE_FORMAT=1 $(CARGO) test --locked --workspace --lib format_md_is_what_the_code_says
+
+clean:
+	rm -rf $(DEMO) $(VENV)
+	$(CARGO) clean

@@ -1,0 +1,34 @@
+//! The programs under test, as cargo has built them beside this test.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The program `name` of the workspace.
+///
+/// # Panics
+/// If it has not been built: `cargo build --workspace` first, as `make test` does.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap_or_default();
+    // …/target/PROFILE/deps/all-HASH → …/target/PROFILE/NAME
+    let folder = test.ancestors().nth(2).map_or_else(PathBuf::new, PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo build --workspace` first, or `make test`",
+        path.display()
+    );
+    Command::new(path)
+}
+
+/// Runs a command and returns what it printed.
+///
+/// # Panics
+/// If it cannot be run or fails.
+#[must_use]
+pub fn output_of(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed with {}:\n{errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

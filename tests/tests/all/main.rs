@@ -1,0 +1,11 @@
+//! One binary for all end-to-end tests.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod command_line;
+mod demo;
+mod format_errors;
+mod kill;
+mod recording;
+mod replay_laws;
+mod sample_trace;
