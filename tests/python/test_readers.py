@@ -33,7 +33,7 @@ def test_all_readers_count_the_same_rows(table: str) -> None:
     expected = int(query(f"SELECT COUNT(*) AS n FROM {table}")[0]["n"])
     assert expected > 0
     sql = f"SELECT count(*) FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true)"
-    assert duckdb.sql(sql).fetchone() == (expected,)
+    assert duckdb.sql(sql).fetchall() == [(expected,)]
     assert pyarrow.dataset.dataset(folder, partitioning="hive").count_rows() == expected
     assert len(pandas.read_parquet(folder)) == expected
     assert polars.scan_parquet(folder).select(polars.len()).collect().item() == expected

@@ -72,6 +72,7 @@ impl Cell {
             Self::Bytes(bytes) => units::bytes(*bytes),
             Self::DeltaBytes(bytes) => units::signed_bytes(*bytes),
             Self::Nanos(nanos) => units::duration(*nanos),
+            Self::Real(value) if value.fract() == 0.0 && value.abs() >= 10.0 => format!("{value:.0}"),
             Self::Real(value) => format!("{value:.5}"),
             Self::Share(share) => format!("{:.1} %", share * 100.0),
             Self::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
