@@ -43,7 +43,7 @@ doc:
 
 # Figures, side by side in one run; minutes.
 bench:
-	$(CARGO) bench --locked -p tidegauge-tests
+	$(CARGO) bench --locked --workspace --bench record --bench analysis
 
 # Writes schemas/FORMAT.md anew from the code.
 format-doc:

@@ -3,5 +3,6 @@
 pub mod counts;
 pub mod programs;
 pub mod trace_builder;
+pub mod training;
 
 pub use trace_builder::TraceBuilder;

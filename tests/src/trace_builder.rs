@@ -162,17 +162,7 @@ impl TraceBuilder {
 
     fn try_write(&self, folder: &Path) -> tidegauge_schemas::Result<PathBuf> {
         let run = folder.join("run");
-        let home = layout::process_folder(&run, PROCESS);
-        std::fs::create_dir_all(&home).map_err(tidegauge_schemas::Error::io("creating", &home))?;
-        let started = "2026-01-01T00:00:00Z".to_owned();
-        RunInfo::new(
-            "built".into(),
-            started.clone(),
-            ORIGIN_NANOS as i64,
-            tidegauge_schemas::run::Config::new(),
-        )
-        .create(&run)?;
-        process_info(started).write(&home.join(layout::PROCESS_FILE))?;
+        begin_trace(&run)?;
 
         // Ticks are nanoseconds since 1970 already.
         let clock = ClockMap::new(Vec::new());
@@ -225,6 +215,19 @@ impl TraceBuilder {
         table.extend_from(&bytes, 0);
         table
     }
+}
+
+/// Makes the folder of a trace with one process, and no rows yet.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn begin_trace(run: &Path) -> tidegauge_schemas::Result<()> {
+    let home = layout::process_folder(run, PROCESS);
+    std::fs::create_dir_all(&home).map_err(tidegauge_schemas::Error::io("creating", &home))?;
+    let started = "2026-01-01T00:00:00Z".to_owned();
+    let config = tidegauge_schemas::run::Config::new();
+    RunInfo::new("built".into(), started.clone(), ORIGIN_NANOS as i64, config).create(run)?;
+    process_info(started).write(&home.join(layout::PROCESS_FILE))
 }
 
 fn process_info(started: String) -> ProcessInfo {

@@ -294,8 +294,16 @@ impl<'a> Plot<'a> {
         } else {
             (across - 8, HPos::Right)
         };
+        let bottom = (down - 5).max(plot.top + 16);
+        // Light ground, so that a curve behind the label does not cross it out.
+        let left = if matches!(anchor, HPos::Left) { across } else { across - width };
+        let ground = Rectangle::new(
+            [(left - 2, bottom - 13), (left + width + 2, bottom + 3)],
+            WHITE.mix(0.75).filled(),
+        );
+        area.draw(&ground).map_err(failed)?;
         let style = canvas::text_style(TEXT_SIZE, PEAK, anchor, VPos::Bottom);
-        canvas::write(area, &text, &style, (across, (down - 5).max(plot.top + 16)))
+        canvas::write(area, &text, &style, (across, bottom))
     }
 }
 

@@ -8,4 +8,5 @@ mod format_errors;
 mod kill;
 mod recording;
 mod replay_laws;
+mod round_trip;
 mod sample_trace;

@@ -1,0 +1,184 @@
+//! What a record costs, side by side with the least that it could cost.
+//!
+//! Budgets: a record at most 1.25 times (cycle counter read + store of 64 bytes to the same kind of mapping), median; a
+//! call when recording is off 3 ns; Parquet from full chunks 120 ns and 5 bytes an event. Figures, not a test: it prints
+//! what it finds. `TIDEGAUGE_BENCH_SECONDS` sets how long each comparison takes (40 and more let writeback take part).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and one that cannot go on stops"
+)]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use memmap2::MmapRaw;
+use tidegauge_recorder::{self as tg, Recorder};
+use tidegauge_schemas::journal::{CHUNK_BYTES, SLOT_BYTES};
+use tidegauge_tests::training::{self, TrainingTrace};
+
+/// Events timed together: short enough to show outliers, long enough that reading the clock does not show.
+const BURST: u64 = 256;
+/// Events a second in all: what sealing keeps up with on one core beside the recording one.
+const RATE: u64 = 2_000_000;
+/// Chunks that the baseline goes round in, as the recorder does.
+const BASELINE_CHUNKS: usize = 4;
+
+fn main() {
+    let seconds =
+        std::env::var("TIDEGAUGE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5.0);
+    let span = Duration::from_secs_f64(seconds);
+    println!("off: {:.2} ns a call", off());
+    for (name, folder) in [("disk", Path::new(env!("CARGO_TARGET_TMPDIR"))), ("tmpfs", Path::new("/dev/shm"))]
+    {
+        if folder.is_dir() {
+            one_thread(name, folder, span);
+        }
+    }
+    for threads in [2, 4] {
+        many_threads(threads, span);
+    }
+    seal();
+}
+
+fn off() -> f64 {
+    let calls = 100_000_000u64;
+    let start = Instant::now();
+    for n in 0..calls {
+        tg::alloc(-1, black_box(n), 8);
+    }
+    start.elapsed().as_nanos() as f64 / calls as f64
+}
+
+/// The least: a time stamp and 64 bytes into a mapped, reserved file.
+struct Baseline {
+    map: MmapRaw,
+    slot: usize,
+}
+
+impl Baseline {
+    fn new(folder: &Path) -> Self {
+        let file = tempfile::tempfile_in(folder).unwrap();
+        let bytes = BASELINE_CHUNKS * CHUNK_BYTES;
+        // Written, not only sized: a file with holes would fault and allocate.
+        std::io::Write::write_all(&mut &file, &vec![1; bytes]).unwrap();
+        Self { map: MmapRaw::map_raw(&file).unwrap(), slot: 0 }
+    }
+
+    #[inline]
+    fn store(&mut self, n: u64) {
+        let ticks = ticks();
+        let at = self.slot % (BASELINE_CHUNKS * CHUNK_BYTES / SLOT_BYTES);
+        self.slot += 1;
+        for word in 0..8 {
+            // SAFETY: `at` is within the mapping, which is page-aligned; all access to it is through atomics.
+            let target = unsafe { &*self.map.as_ptr().cast::<AtomicU64>().add(at * 8 + word) };
+            target.store(ticks ^ n, Ordering::Relaxed);
+        }
+    }
+}
+
+#[inline]
+fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    0
+}
+
+fn timed(burst: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    burst();
+    start.elapsed().as_nanos() as f64 / BURST as f64
+}
+
+fn one_thread(name: &str, folder: &Path, span: Duration) {
+    let folder = tempfile::tempdir_in(folder).unwrap();
+    let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+    let mut baseline = Baseline::new(folder.path());
+    let (mut least, mut ours) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    let mut n = 0;
+    while start.elapsed() < span {
+        least.push(timed(|| (n..n + BURST).for_each(|n| baseline.store(black_box(n)))));
+        ours.push(timed(|| (n..n + BURST).for_each(|n| tg::alloc(-1, black_box(n), 8))));
+        n += BURST;
+        wait_until(start + Duration::from_nanos(n * 1_000_000_000 / RATE));
+    }
+    let dropped = recorder.dropped_records();
+    recorder.stop().unwrap();
+    let (least, ours) = (Quantiles::of(least), Quantiles::of(ours));
+    println!(
+        "{name}, one thread: {ours} a record; least possible {least}; ratio of medians {:.2}; {n} records, {dropped} dropped",
+        ours.median / least.median
+    );
+}
+
+fn many_threads(threads: u64, span: Duration) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+    let work = |_| {
+        let mut bursts = Vec::new();
+        let start = Instant::now();
+        let mut n = 0;
+        while start.elapsed() < span {
+            bursts.push(timed(|| (n..n + BURST).for_each(|n| tg::alloc(-1, black_box(n), 8))));
+            n += BURST;
+            wait_until(start + Duration::from_nanos(n * threads * 1_000_000_000 / RATE));
+        }
+        bursts
+    };
+    let bursts: Vec<f64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let dropped = recorder.dropped_records();
+    recorder.stop().unwrap();
+    println!("disk, {threads} threads: {} a record; {dropped} dropped", Quantiles::of(bursts));
+}
+
+fn wait_until(moment: Instant) {
+    while Instant::now() < moment {
+        std::hint::spin_loop();
+    }
+}
+
+fn seal() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let events = 4_000_000;
+    let start = Instant::now();
+    let slots = training::slots(TrainingTrace::default(), events);
+    let made = start.elapsed();
+    let start = Instant::now();
+    let bytes = training::write_parts(&slots, &folder.path().join("run"));
+    let each = start.elapsed().as_nanos() as f64 / slots.len() as f64;
+    println!(
+        "Parquet from full chunks, one thread: {each:.0} ns and {:.2} bytes a record (records made in {made:.1?})",
+        bytes as f64 / slots.len() as f64
+    );
+}
+
+struct Quantiles {
+    median: f64,
+    p999: f64,
+}
+
+impl Quantiles {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
+        Self { median: at(0.5), p999: at(0.999) }
+    }
+}
+
+impl std::fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1} ns (99.9 %: {:.0} ns)", self.median, self.p999)
+    }
+}
