@@ -24,11 +24,11 @@ use crate::replay::{Window, replay};
 const STEPS: &str = "steps";
 const PHASES: &str = "phases";
 
-/// The result of `sql` over the selected processes; every table has the columns `rank` and `process` too.
+/// The first `top` rows of the result of `sql` over the selected processes; every table has the columns `rank` and `process` too.
 ///
 /// # Errors
 /// If the trace cannot be read or the query is refused.
-pub fn query(source: &Source, sql: &str) -> Result<DataFrame> {
+pub fn query(source: &Source, sql: &str, top: Option<usize>) -> Result<DataFrame> {
     let mut context = SQLContext::new();
     for table in Table::ALL {
         context.register(table.name(), scan(source, table)?);
@@ -42,7 +42,11 @@ pub fn query(source: &Source, sql: &str) -> Result<DataFrame> {
         context.register(PHASES, derived(source, phases)?);
     }
     let failed = |source| Error::Query { source };
-    context.execute(sql).and_then(LazyFrame::collect).map_err(failed)
+    let limited = |frame: LazyFrame| match top {
+        Some(rows) => frame.limit(rows as IdxSize),
+        None => frame,
+    };
+    context.execute(sql).and_then(|frame| limited(frame).collect()).map_err(failed)
 }
 
 fn scan(source: &Source, table: Table) -> Result<LazyFrame> {
@@ -150,7 +154,7 @@ fn derived(source: &Source, rows: impl Fn(&ProcessTrace) -> Result<render::Table
 fn steps(process: &ProcessTrace) -> Result<render::Table> {
     let mut steps = StepTable::new(Window::ALL);
     let outcome = replay(process, Window::ALL, &mut steps)?;
-    Ok(render::steps_table(&steps.finish(&outcome), 0))
+    Ok(render::steps_table(&steps.finish(&outcome), outcome.first_nanos()))
 }
 
 fn phases(process: &ProcessTrace) -> Result<render::Table> {

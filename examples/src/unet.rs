@@ -27,7 +27,7 @@ impl Convolution {
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let _site = tg::site(&self.name);
         // Neighbours as further channels, then a product: candle 0.11's own conv1d has gradients that differences do
-        // not confirm (see the test below).
+        // not confirm, while those of the product pass the test below.
         let neighbours = Tensor::cat(&[&input.roll(1, 2)?, input, &input.roll(-1, 2)?], 1)?;
         let bias = self.bias.reshape((1, self.bias.dim(0)?, 1))?;
         self.weight.broadcast_matmul(&neighbours)?.broadcast_add(&bias)

@@ -13,7 +13,8 @@ use crate::journal::Journal;
 static ACTIVE: AtomicPtr<Active> = AtomicPtr::new(std::ptr::null_mut());
 
 thread_local! {
-    static THREAD_ID: Cell<u32> = const { Cell::new(0) };
+    /// Process and thread: a fork has another.
+    static THREAD_ID: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     /// Generation of a journal, and the site of this thread in it.
     static SITE: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
@@ -99,7 +100,7 @@ impl Active {
             stream: None,
             pool: 0,
             site,
-            thread: thread_id(),
+            thread: self.thread_id(),
             category: None,
         };
         self.journal.record(event.encode());
@@ -113,7 +114,7 @@ impl Active {
             name: checkpoint.name,
             step: checkpoint.step.or_else(|| self.journal.current_step()),
             epoch: checkpoint.epoch.or_else(|| self.journal.current_epoch()),
-            thread: thread_id(),
+            thread: self.thread_id(),
             value: checkpoint.value,
             batch_size: checkpoint.batch_size,
         };
@@ -135,7 +136,8 @@ impl Active {
 
     fn sample(&self, metric: u32, device: i16, value: f64, checkpoint: Option<u64>) {
         let ticks = self.journal.ticks();
-        let slot = SampleSlot { ticks, metric, device, pid: None, value, checkpoint, thread: thread_id() };
+        let slot =
+            SampleSlot { ticks, metric, device, pid: None, value, checkpoint, thread: self.thread_id() };
         self.journal.record(slot.encode());
     }
 
@@ -159,6 +161,21 @@ impl Active {
     /// Whether the host's memory can be read at all.
     pub(crate) fn has_host_probe(&self) -> bool {
         self.host.is_some()
+    }
+
+    /// The operating system's id of this thread.
+    #[inline]
+    fn thread_id(&self) -> u32 {
+        let pid = self.journal.pid;
+        match THREAD_ID.try_with(Cell::get) {
+            Ok((known_pid, id)) if known_pid == pid => id,
+            _ => {
+                let id = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+                // While the thread's locals are being destroyed the id is asked for each time.
+                let _ = THREAD_ID.try_with(|known| known.set((pid, id)));
+                id
+            }
+        }
     }
 
     fn site(&self) -> u32 {
@@ -195,17 +212,4 @@ impl Checkpoint {
     pub(crate) const fn new(kind: CheckpointKind, name: u32) -> Self {
         Self { kind, name, step: None, epoch: None, value: None, batch_size: None }
     }
-}
-
-/// The operating system's id of this thread.
-#[inline]
-fn thread_id() -> u32 {
-    let known = THREAD_ID.try_with(Cell::get).unwrap_or(0);
-    if known != 0 {
-        return known;
-    }
-    let id = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-    // While the thread's locals are being destroyed the id is asked for each time.
-    let _ = THREAD_ID.try_with(|known| known.set(id));
-    id
 }

@@ -102,7 +102,7 @@ fn provide(active: &'static Active, stop: &StopSignal, interval: Duration, seale
         if chunk != seen_chunk {
             // As many as were used since the last look are ready for the time until the next, which may be as long;
             // a lull lets the number sink slowly.
-            ahead = (chunk - seen_chunk + 1).max(ahead - ahead / 8).clamp(MIN_AHEAD, MAX_AHEAD);
+            ahead = (chunk.saturating_sub(seen_chunk) + 1).max(ahead - ahead / 8).clamp(MIN_AHEAD, MAX_AHEAD);
             seen_chunk = chunk;
             sealer.unpark();
         }

@@ -115,7 +115,9 @@ impl RecorderBuilder {
 
         let sealer = background::spawn_sealer(active, stop, target.clone()).map_err(failed)?;
         let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
-        let threads = Threads { provider: provider.map_err(failed)?, sealer };
+        // Without a provider the sealer must not be left behind.
+        let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
+        let threads = Threads { provider, sealer };
         let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
         if !active.install() {
             recorder.stop()?;
@@ -218,6 +220,10 @@ impl Recorder {
             None => {
                 std::fs::remove_dir_all(&self.journal_path)
                     .map_err(tidegauge_schemas::Error::io("removing", &self.journal_path))?;
+                // Only now: a kill before this leaves a journal that can be found.
+                if self.info.journal_path.take().is_some() {
+                    self.info.write(&self.target.process_file())?;
+                }
                 Ok(())
             }
         }
@@ -238,9 +244,6 @@ impl Recorder {
         self.info.clock_anchors.clone_from(&finished.anchors);
         self.info.ended = Some(Ended::Clean);
         self.info.ended_unix_nanos = Some(ticks::unix_nanos());
-        if finished.failure.is_none() {
-            self.info.journal_path = None;
-        }
         self.info.write(&self.target.process_file())?;
         Ok(())
     }
@@ -249,7 +252,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            eprintln!("tidegauge: {error}");
+            run_folder::say(&error.to_string());
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::part::Range;
-use tidegauge_schemas::process::{Ended, ProcessInfo};
+use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{ProcessTrace, Table, Trace};
 
@@ -54,6 +54,14 @@ pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
 }
 
 fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered> {
+    // What could not be read now may be readable later, or by a newer version: it must not be removed.
+    let is_unread = |error: &tidegauge_schemas::Error| {
+        use tidegauge_schemas::Error as E;
+        matches!(error, E::Io { .. } | E::TooNew { .. } | E::TooOld { .. })
+    };
+    if let Some(at) = process.damage.iter().position(is_unread) {
+        return Err(process.damage.swap_remove(at).into());
+    }
     let target = PartTarget { run: trace.path.clone(), run_id: trace.info.run_id.clone(), id: process.id };
     let mut result = Recovered {
         id: process.id,
@@ -63,9 +71,11 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
     };
     if let Some(journal) = process.journal() {
         let strings = &journal.strings;
-        let first_open = (1..=strings.len()).find(|&id| !process.is_consumed(Table::Sites, u64::from(id)));
-        if let Some(first) = first_open {
-            let ids = Range { first: u64::from(first), last: u64::from(strings.len()) };
+        // A range of ids without a site has no part, so open ids may lie on both sides of sealed ones.
+        let open_ids: Vec<u64> =
+            (1..=u64::from(strings.len())).filter(|&id| !process.is_consumed(Table::Sites, id)).collect();
+        for ids in open_ids.chunk_by(|one, two| one + 1 == *two) {
+            let ids = Range { first: ids[0], last: ids[ids.len() - 1] };
             target.seal_sites(ids, strings, &journal.clock)?;
         }
         let chunks: Vec<&SnapshotChunk> = journal.chunks.iter().collect();
@@ -92,21 +102,27 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
     Ok(result)
 }
 
-/// Says how it ended, then removes the journal: in this order a kill in between costs nothing.
+/// Says how it ended, removes the journal, then says that it is gone: a kill in between leaves what a second attempt
+/// needs.
 fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
     let losses = process.losses();
     let folder = layout::process_folder(target.run(), process.id);
     let journal = tidegauge_schemas::process::journal_folder(&folder, process.info.as_ref());
     if let Some(info) = &mut process.info {
-        close_info(info, losses);
+        info.losses = losses;
+        info.ended.get_or_insert(Ended::Killed);
         info.write(&target.process_file())?;
     }
-    std::fs::remove_dir_all(&journal).map_err(tidegauge_schemas::Error::io("removing", &journal))?;
+    if process.damage.is_empty() {
+        std::fs::remove_dir_all(&journal).map_err(tidegauge_schemas::Error::io("removing", &journal))?;
+    } else {
+        // A damaged journal may hold more than we could read: kept for somebody to look at.
+        let kept = journal.with_extension("damaged");
+        std::fs::rename(&journal, &kept).map_err(tidegauge_schemas::Error::io("renaming", &journal))?;
+    }
+    if let Some(info) = process.info.as_mut().filter(|info| info.journal_path.is_some()) {
+        info.journal_path = None;
+        info.write(&target.process_file())?;
+    }
     Ok(())
-}
-
-fn close_info(info: &mut ProcessInfo, losses: tidegauge_schemas::process::Losses) {
-    info.losses = losses;
-    info.journal_path = None;
-    info.ended.get_or_insert(Ended::Killed);
 }

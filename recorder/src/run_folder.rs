@@ -53,15 +53,12 @@ pub(crate) fn claim(
         std::fs::create_dir_all(&run).map_err(|source| Error::Folder { path: run.clone(), source })?;
         let made = info.create(&run)?;
         let info = if made { info.clone() } else { RunInfo::read(&run)? };
-        let joins =
-            existing == Existing::Join || job.as_ref() == Some(&info.run_id) || is_same_job(&run, rank);
+        let joins = existing == Existing::Join
+            || job.as_ref() == Some(&info.run_id)
+            || is_same_job(&run, rank, &info);
         if made || joins {
             if number > 1 && made {
-                eprintln!(
-                    "tidegauge: {} holds another run, recording into {}",
-                    wished.display(),
-                    run.display()
-                );
+                say(&format!("{} holds another run, recording into {}", wished.display(), run.display()));
             }
             let id = claim_process(&run, rank)?;
             return Ok(Claim { run, info, id });
@@ -70,11 +67,21 @@ pub(crate) fn claim(
     }
 }
 
-/// Ranks of one distributed job start at about the same time: another rank's place is free for this one if the
-/// launcher says that there are several and nobody of this rank has been here.
-fn is_same_job(run: &Path, rank: u32) -> bool {
+/// Ranks of one distributed job start within a few minutes of each other: another rank's run is ours too if the
+/// launcher says that there are several, it has just begun, and nobody of this rank has been here.
+fn is_same_job(run: &Path, rank: u32, info: &RunInfo) -> bool {
+    const MINUTES_APART: i64 = 10;
     let several = world_size().is_some_and(|size| size > 1);
-    several && !run.join(layout::PROCESS_FOLDER).join(format!("rank={rank}")).exists()
+    let apart = ticks::unix_nanos().saturating_sub(info.started_unix_nanos).saturating_abs();
+    several
+        && apart < MINUTES_APART * 60 * 1_000_000_000
+        && !run.join(layout::PROCESS_FOLDER).join(format!("rank={rank}")).exists()
+}
+
+/// A line on standard error; unlike `eprintln!` it does not panic where that is closed or full.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "tidegauge: {line}");
 }
 
 fn numbered(wished: &Path, number: u32) -> PathBuf {
@@ -138,7 +145,8 @@ pub(crate) fn journal_folder(claim: &Claim) -> Result<(PathBuf, Option<String>)>
         return make(inside).map(|path| (path, None));
     };
     let local = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
-    let name = format!("tidegauge-{}-{}-{}", claim.info.run_id, claim.id.rank, claim.id.process);
+    // Unique, since one of an earlier run may still lie there.
+    let name = format!("tidegauge-{}-{:x}", std::process::id(), ticks::unix_nanos());
     let note = format!("the journal lies in a local folder: {kind} does not reserve space that is allocated");
     make(local.join(name)).map(|path| (path, Some(note)))
 }

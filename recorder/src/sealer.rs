@@ -31,6 +31,8 @@ pub(crate) struct Sealer {
     /// Committed chunks with consecutive indices, not sealed yet.
     pending: Vec<MappedChunk<'static>>,
     pending_since: Instant,
+    /// An attempt at sealing the pending chunks has begun: their range must stay as it is until it succeeds.
+    is_attempted: bool,
     /// Tables of the pending chunks that an attempt which then failed has sealed already.
     sealed_tables: Vec<Table>,
     /// Chunks that a slot is missing in.
@@ -63,6 +65,7 @@ impl Sealer {
             next_index: 0,
             pending: Vec::with_capacity(CHUNKS_PER_PART),
             pending_since: now,
+            is_attempted: false,
             sealed_tables: Vec::new(),
             aside: Vec::new(),
             stuck_since: None,
@@ -103,7 +106,7 @@ impl Sealer {
         let all_committed = self.is_committed_up_to(reserved);
         let attempt = self.collect(reserved, true).and_then(|()| self.seal_pending());
         let attempt = attempt.and_then(|()| {
-            for chunk in std::mem::take(&mut self.aside) {
+            while let Some(chunk) = self.aside.pop() {
                 self.seal_alone(chunk)?;
             }
             self.seal_new_sites()
@@ -130,7 +133,7 @@ impl Sealer {
     /// Moves over the chunks that are full (or, `to_the_end`, begun) and seals whenever there are enough for a part.
     fn collect(&mut self, reserved: u64, to_the_end: bool) -> Result<()> {
         loop {
-            if self.pending.len() >= CHUNKS_PER_PART {
+            if self.is_attempted || self.pending.len() >= CHUNKS_PER_PART {
                 self.seal_pending()?;
             }
             let index = self.next_index;
@@ -169,14 +172,17 @@ impl Sealer {
     /// Seals chunks that had been set aside and whose threads have come back.
     fn seal_returned(&mut self) -> Result<()> {
         while let Some(at) = self.aside.iter().position(|chunk| chunk.is_committed(SLOTS_PER_CHUNK)) {
-            self.seal_alone(self.aside[at])?;
-            self.aside.remove(at);
+            let chunk = self.aside.swap_remove(at);
+            self.seal_alone(chunk)?;
         }
         Ok(())
     }
 
     fn seal_alone(&mut self, chunk: MappedChunk<'static>) -> Result<()> {
-        self.seal_pending()?;
+        if let Err(error) = self.seal_pending() {
+            self.aside.push(chunk);
+            return Err(error);
+        }
         self.pending.push(chunk);
         self.seal_pending()
     }
@@ -184,6 +190,7 @@ impl Sealer {
     fn seal_pending(&mut self) -> Result<()> {
         let (Some(first), Some(last)) = (self.pending.first(), self.pending.last()) else { return Ok(()) };
         let consumed = Range { first: first.index, last: last.index };
+        self.is_attempted = true;
         self.seal_new_sites()?;
         // Every record of these chunks is older than this anchor, so no later one changes their times.
         self.take_anchor();
@@ -198,6 +205,7 @@ impl Sealer {
         let records = seal.records();
         let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;
         self.sealed_tables.clear();
+        self.is_attempted = false;
         self.journal.control.count(Counter::WrittenBytes, written_bytes);
         self.journal.control.count(Counter::SealedRecords, records);
         self.journal.control.count(Counter::Uncommitted, holes);

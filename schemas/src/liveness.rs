@@ -1,25 +1,26 @@
 //! Whether a recorder still runs.
 //!
-//! A recorder holds a POSIX record lock on its journal's control file for as long as it lives. The kernel gives
-//! the lock up with the process, whatever ended it; a forked child does not inherit it. A program that closes all
-//! its descriptors gives it up too, so the process itself is looked for as well.
+//! A recorder holds a POSIX record lock on its journal's `lock` file for as long as it lives. The kernel gives
+//! the lock up with the process, whatever ended it; a forked child does not inherit it. Closing any descriptor of the
+//! file in the recording process would give it up as well, so the process is looked for first, and a recorder that
+//! reads its own trace never opens the file.
 
 use std::fs::File;
 use std::path::Path;
 
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use crate::journal::LOCK_FILE;
 use crate::process::ProcessInfo;
 
-/// True if the recorder described by `info`, with its journal's control file at `control`, still runs.
+/// True if the recorder described by `info`, with its journal in `journal`, still runs.
 #[must_use]
-pub fn is_live(info: Option<&ProcessInfo>, control: &Path) -> bool {
-    // The recorder itself reading its own trace sees no conflict with its own lock, hence the second test.
-    lock_is_held(control) || info.is_some_and(process_exists)
+pub fn is_live(info: Option<&ProcessInfo>, journal: &Path) -> bool {
+    info.is_some_and(process_exists) || lock_is_held(&journal.join(LOCK_FILE))
 }
 
-fn lock_is_held(control: &Path) -> bool {
-    let Ok(file) = File::open(control) else { return false };
+fn lock_is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
     // A read lock conflicts with the recorder's write lock, and may be asked about on a read-only descriptor.
     matches!(fcntl_getlk(&file, &Flock::from(FlockType::ReadLock)), Ok(Some(_)))
 }

@@ -52,10 +52,11 @@ impl PartList {
             let what = if pair[0].table == Table::Sites { "strings" } else { "chunks" };
             check_apart(what, pair[0].consumed, pair[1].consumed, [&pair[0], &pair[1]])?;
         }
-        // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs.
+        // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs; sites that were named
+        // with no record in between bear the same one.
         let mut by_seq: Vec<(Range, &Part)> = parts
             .iter()
-            .filter(|part| part.table != Table::Samples)
+            .filter(|part| !matches!(part.table, Table::Samples | Table::Sites))
             .filter_map(|part| Some((part.seq?, part)))
             .collect();
         by_seq.sort_by_key(|(seq, _)| *seq);

@@ -143,10 +143,13 @@ impl ProcessInfo {
     /// Reads a `process.json`; checks the version.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(Error::io("reading", path))?;
-        let info: Self =
-            serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })?;
-        Error::check_version(info.format_version, path)?;
-        Ok(info)
+        let json = |source| Error::Json { path: path.to_owned(), source };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(json)?;
+        // First, since a newer version may well have other fields.
+        if let Some(version) = value.get("format_version").and_then(serde_json::Value::as_u64) {
+            Error::check_version(u32::try_from(version).unwrap_or(u32::MAX), path)?;
+        }
+        serde_json::from_value(value).map_err(json)
     }
 
     /// Writes it as a whole or not at all.

@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::journal::{CONTROL_FILE, JournalSnapshot, SnapshotChunk, StringUse};
+use crate::journal::{JournalSnapshot, SnapshotChunk, StringUse};
 use crate::layout::{self, ProcessId};
 use crate::liveness;
 use crate::part::{BATCH_ROWS, Part};
@@ -37,9 +37,9 @@ impl ProcessTrace {
         let folder = layout::process_folder(run, id);
         let mut damage = Vec::new();
         let info = ProcessInfo::read(&folder.join(layout::PROCESS_FILE));
-        let info = info.map_err(|error| damage.push(error)).ok();
+        let mut info = info.map_err(|error| damage.push(error)).ok();
         let journal_folder = journal_folder(&folder, info.as_ref());
-        let live = liveness::is_live(info.as_ref(), &journal_folder.join(CONTROL_FILE));
+        let live = liveness::is_live(info.as_ref(), &journal_folder);
         let journal = match JournalSnapshot::read(&journal_folder, live) {
             Ok(mut journal) => {
                 damage.append(&mut journal.damage);
@@ -48,6 +48,13 @@ impl ProcessTrace {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
+        if live && let Ok(closed) = ProcessInfo::read(&folder.join(layout::PROCESS_FILE)) {
+            // It may have been stopped while its journal was copied; what was removed under our hands is in parts.
+            if closed.ended.is_some() {
+                damage.clear();
+            }
+            info = Some(closed);
+        }
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
             parts.insert(table, PartList::read(&layout::table_folder(run, table, id), table)?);

@@ -60,11 +60,22 @@ impl RunInfo {
     /// Writes `run.json` unless there is one: the first of several processes wins. True if this call made it.
     pub fn create(&self, run: &Path) -> Result<bool> {
         let path = layout::run_file(run);
-        let temporary = run.join(format!("{}run-{}", layout::TEMPORARY_PREFIX, std::process::id()));
-        write_synced(&temporary, &to_json(self, &path)?)?;
+        // Unique also among containers, which share folders and have the same pids.
+        let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
+        let temporary = run.join(format!("{}run-{}-{nanos:x}", layout::TEMPORARY_PREFIX, std::process::id()));
+        let text = to_json(self, &path)?;
+        write_synced(&temporary, &text)?;
         // A hard link fails where the name exists, which a rename does not: no other process's file is replaced.
-        let linked = std::fs::hard_link(&temporary, &path);
-        std::fs::remove_file(&temporary).map_err(Error::io("removing", &temporary))?;
+        let mut linked = std::fs::hard_link(&temporary, &path);
+        if linked.as_ref().is_err_and(is_without_links) {
+            linked = std::fs::File::create_new(&path).and_then(|mut file| {
+                use std::io::Write as _;
+                file.write_all(&text)?;
+                file.sync_all()
+            });
+        }
+        // If it cannot be removed it is only in the way of nobody.
+        let _ = std::fs::remove_file(&temporary);
         match linked {
             Ok(()) => {
                 sync_folder(run)?;
@@ -74,6 +85,11 @@ impl RunInfo {
             Err(error) => Err(Error::io("creating", path)(error)),
         }
     }
+}
+
+/// Several network and user-space file systems have no hard links.
+fn is_without_links(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::Unsupported)
 }
 
 /// Pretty JSON with a final newline.

@@ -4,6 +4,8 @@
 //! saved the first time that it changes after the peak, so a peak costs nothing and an event a comparison, however many
 //! sites there are.
 
+use rustc_hash::FxHashMap;
+
 use crate::replay::{Observed, Observer};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,7 +24,7 @@ struct Site {
 
 #[derive(Debug, Default)]
 struct DeviceHolders {
-    sites: Vec<Site>,
+    sites: FxHashMap<u32, Site>,
     peak_bytes: i64,
     /// Number of the current peak.
     peak: u64,
@@ -61,8 +63,7 @@ impl HoldersAtPeak {
         let mut holders: Vec<Holder> = device
             .sites
             .iter()
-            .enumerate()
-            .map(|(number, site)| (number as u32, at_peak(site)))
+            .map(|(number, site)| (*number, at_peak(site)))
             .filter(|(_, total)| total.blocks != 0)
             .map(|(site, total)| Holder { site, bytes: total.bytes, blocks: total.blocks })
             .collect();
@@ -74,11 +75,7 @@ impl HoldersAtPeak {
 impl DeviceHolders {
     #[inline]
     fn add(&mut self, site: u32, bytes: i64, blocks: i64) {
-        let number = site as usize;
-        if number >= self.sites.len() {
-            self.sites.resize(number + 1, Site::default());
-        }
-        let site = &mut self.sites[number];
+        let site = self.sites.entry(site).or_default();
         if site.saved_peak != self.peak {
             site.saved = site.now;
             site.saved_peak = self.peak;
@@ -91,8 +88,17 @@ impl DeviceHolders {
 impl Observer for HoldersAtPeak {
     #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
-        let Observed::Event { event, device_index, device, block, allocated_delta_bytes, replaced, .. } =
-            observed
+        let Observed::Event {
+            event,
+            device_index,
+            device,
+            block,
+            allocated_delta_bytes,
+            allocated_delta_blocks,
+            replaced,
+            annotated,
+            ..
+        } = observed
         else {
             return;
         };
@@ -105,9 +111,14 @@ impl Observer for HoldersAtPeak {
         if let Some(old) = replaced {
             holders.add(old.site, -old.size_bytes, -1);
         }
-        let own_delta = allocated_delta_bytes + replaced.map_or(0, |old| old.size_bytes);
-        if let Some(block) = block.filter(|_| own_delta != 0) {
-            holders.add(block.site, own_delta, own_delta.signum());
+        let own_bytes = allocated_delta_bytes + replaced.map_or(0, |old| old.size_bytes);
+        if let Some(block) = block.filter(|_| *allocated_delta_blocks != 0) {
+            holders.add(block.site, own_bytes, *allocated_delta_blocks);
+        }
+        // From here on the block is another site's; what was at a peak before stays as it was seen then.
+        if let Some((before, now)) = annotated.filter(|(before, _)| !before.is_pending) {
+            holders.add(before.site, -before.size_bytes, -1);
+            holders.add(now.site, now.size_bytes, 1);
         }
         let (shown, before) = self.window.map_or((true, false), |window| {
             (window.contains(event.time_nanos), event.time_nanos < window.start_nanos)

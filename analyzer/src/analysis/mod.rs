@@ -11,7 +11,7 @@ mod timeline;
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks};
-pub use phase_table::{PhaseRow, PhaseTable};
+pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
 pub use timeline::{Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline};

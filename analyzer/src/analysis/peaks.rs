@@ -93,7 +93,8 @@ pub fn peaks(
     let mut first = FirstPass::default();
     let outcome = replay(process, window, &mut first)?;
     let site_names = Rows::new(process).site_names()?;
-    first.phases.sort_by_key(|phase| phase.seqs);
+    // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
+    first.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
     let mut found = Vec::new();
     for device in outcome.devices.iter().filter(|device| shows(device.device)) {
         let peak = device.allocated_peak;
@@ -166,12 +167,10 @@ fn size_class(bytes: i64) -> String {
     format!("{} and more", crate::render::bytes(lower))
 }
 
-/// The innermost phase around `seq`; `phases` are sorted by where they begin.
+/// The innermost phase around `seq`; `phases` are sorted by where they begin, outer ones first.
 fn phase_of(phases: &[EndedPhase], seq: u64) -> Option<String> {
-    /// Phases that lie between a block and the phase around it: those of inner and of other threads' spans.
-    const LOOK_BACK: usize = 256;
     let after = phases.partition_point(|phase| phase.seqs.0 < seq);
-    let around = phases[..after].iter().rev().take(LOOK_BACK).find(|phase| seq <= phase.seqs.1);
+    let around = phases[..after].iter().rev().find(|phase| seq <= phase.seqs.1);
     around.map(|phase| phase.name.clone())
 }
 

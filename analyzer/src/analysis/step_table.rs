@@ -9,16 +9,16 @@ pub struct StepRow {
     pub step: i64,
     /// Epoch.
     pub epoch: Option<i64>,
-    /// −1 the host, 0… accelerators.
-    pub device: i16,
+    /// −1 the host, 0… accelerators; none where no allocation had been recorded yet.
+    pub device: Option<i16>,
     /// Highest allocated.
-    pub peak_bytes: i64,
+    pub peak_bytes: Option<i64>,
     /// Phase in which that was.
     pub peak_phase: Option<String>,
     /// Allocated when the step began.
-    pub start_bytes: i64,
+    pub start_bytes: Option<i64>,
     /// Allocated when it ended.
-    pub end_bytes: i64,
+    pub end_bytes: Option<i64>,
     /// Loss.
     pub loss: Option<f64>,
     /// Samples in the batch.
@@ -36,7 +36,7 @@ pub struct StepRow {
 pub struct StepTable {
     window: Window,
     /// With the index of the device, whose number is known at the end.
-    rows: Vec<(usize, StepRow)>,
+    rows: Vec<(Option<usize>, StepRow)>,
 }
 
 impl StepTable {
@@ -49,10 +49,10 @@ impl StepTable {
     /// The rows, by device and in order.
     #[must_use]
     pub fn finish(self, outcome: &Outcome) -> Vec<StepRow> {
-        let numbered = |(index, row): (usize, StepRow)| {
-            Some(StepRow { device: outcome.devices.get(index)?.device, ..row })
-        };
-        let mut rows: Vec<StepRow> = self.rows.into_iter().filter_map(numbered).collect();
+        let device = |index: usize| outcome.devices.get(index).map(|device| device.device);
+        let numbered =
+            |(index, row): (Option<usize>, StepRow)| StepRow { device: index.and_then(device), ..row };
+        let mut rows: Vec<StepRow> = self.rows.into_iter().map(numbered).collect();
         rows.sort_by_key(|row| row.device);
         rows
     }
@@ -64,22 +64,33 @@ impl Observer for StepTable {
         if !self.window.contains(step.end_nanos) {
             return;
         }
+        let row = StepRow {
+            step: step.step,
+            epoch: step.epoch,
+            device: None,
+            peak_bytes: None,
+            peak_phase: None,
+            start_bytes: None,
+            end_bytes: None,
+            loss: step.loss,
+            batch_size: step.batch_size,
+            begin_nanos: step.begin_nanos,
+            duration_nanos: step.end_nanos - step.begin_nanos,
+            is_complete: step.is_complete,
+        };
+        if step.devices.is_empty() {
+            self.rows.push((None, row));
+            return;
+        }
         for (index, span) in step.devices.iter().enumerate() {
-            let row = StepRow {
-                step: step.step,
-                epoch: step.epoch,
-                device: 0,
-                peak_bytes: span.high_bytes,
+            let of_device = StepRow {
+                peak_bytes: Some(span.high_bytes),
                 peak_phase: tracker.name(span.high_place.phase).map(str::to_owned),
-                start_bytes: span.start_bytes,
-                end_bytes: span.end_bytes,
-                loss: step.loss,
-                batch_size: step.batch_size,
-                begin_nanos: step.begin_nanos,
-                duration_nanos: step.end_nanos - step.begin_nanos,
-                is_complete: step.is_complete,
+                start_bytes: Some(span.start_bytes),
+                end_bytes: Some(span.end_bytes),
+                ..row.clone()
             };
-            self.rows.push((index, row));
+            self.rows.push((Some(index), of_device));
         }
     }
 }

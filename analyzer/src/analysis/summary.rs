@@ -61,8 +61,9 @@ pub struct DeviceSummary {
 }
 
 /// Steps, in short.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepDigest {
+    window: Window,
     /// Steps that ended.
     pub count: u64,
     /// Mean time of one.
@@ -148,9 +149,28 @@ pub fn summary(
     })
 }
 
+impl StepDigest {
+    /// Of the steps that end inside of `window`.
+    #[must_use]
+    pub fn new(window: Window) -> Self {
+        Self {
+            window,
+            count: 0,
+            mean_nanos: 0,
+            first_loss: None,
+            last_loss: None,
+            total_nanos: 0,
+            unfinished: None,
+        }
+    }
+}
+
 impl Observer for StepDigest {
     fn observe(&mut self, observed: &Observed<'_>) {
         let Observed::Step { step, .. } = observed else { return };
+        if !self.window.contains(step.end_nanos) {
+            return;
+        }
         if !step.is_complete {
             self.unfinished = Some(step.step);
             return;
@@ -169,7 +189,7 @@ fn summarize(
     shows: &impl Fn(i16) -> bool,
 ) -> Result<(ProcessSummary, Vec<String>)> {
     let mut holders = HoldersAtPeak::new(window);
-    let mut others = (PhaseTable::new(window), StepDigest::default());
+    let mut others = (PhaseTable::new(window), StepDigest::new(window));
     let outcome = replay(process, window, &mut (&mut holders, &mut others))?;
     let (phases, steps) = others;
     let site_names = Rows::new(process).site_names()?;
@@ -184,8 +204,8 @@ fn summarize(
         active: peak_summary(&device.active_peak, &outcome),
         reserved: device.reserved_peak.as_ref().map(|peak| peak_summary(peak, &outcome)),
         initial_bytes: device.initial_bytes,
-        end_active_bytes: device.active_bytes,
-        end_allocated_bytes: device.allocated_bytes,
+        end_active_bytes: device.end_active_bytes,
+        end_allocated_bytes: device.end_allocated_bytes,
         holders: holders.finish(index).iter().map(named).collect(),
     };
     let shown = outcome.devices.iter().enumerate().filter(|(_, device)| shows(device.device));
@@ -203,7 +223,7 @@ fn summarize(
         rss: outcome.rss_peak.map(|peak| rss_summary(&peak, &outcome)),
         rss_is_exact: outcome.rss_kernel_bytes.is_some() && process.ended == Ended::Clean,
         devices,
-        phases: phases.finish(&outcome).into_iter().filter(|row| shows(row.device)).collect(),
+        phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,
     };
     Ok((summary, outcome.anomalies.warnings()))
@@ -238,17 +258,26 @@ fn rss_summary(peak: &RssPeak, outcome: &Outcome) -> PeakSummary {
 fn hints(process: &ProcessSummary) -> Vec<String> {
     let mut hints = Vec::new();
     for device in &process.devices {
-        let peak_bytes = device.allocated.bytes;
-        let rising = process.phases.iter().filter(|row| row.device == device.device && row.count > 0);
-        let Some(row) = rising.max_by_key(|row| row.mean_delta_bytes) else { continue };
-        let share = row.mean_delta_bytes as f64 / peak_bytes.max(1) as f64;
-        if share >= DOMINANT_SHARE {
+        let of_device =
+            |row: &'_ PhaseRow| row.memory.clone().filter(|memory| memory.device == device.device);
+        let memories = || process.phases.iter().filter_map(|row| Some((row, of_device(row)?)));
+        let Some((row, memory)) = memories().max_by_key(|(_, memory)| memory.mean_delta_bytes) else {
+            continue;
+        };
+        let share = memory.mean_delta_bytes as f64 / device.allocated.bytes.max(1) as f64;
+        if share < DOMINANT_SHARE {
+            continue;
+        }
+        let left = format!("{:.0} % of the peak is what `{}` leaves alive", share * 100.0, row.phase);
+        // Made in forward again and again, and given back by a later phase: that is how activations behave.
+        let gives_back = memories().any(|(_, other)| -other.mean_delta_bytes * 2 >= memory.mean_delta_bytes);
+        if row.phase == "forward" && row.count > 1 && gives_back {
             hints.push(format!(
-                "{:.0} % of the peak is what `{}` leaves alive: in a training step these are activations, which \
-                 scale with the batch size and can be traded for time by recomputing them",
-                share * 100.0,
-                row.phase
+                "{left} and a later phase gives back: activations, which scale with the batch size and can be traded \
+                 for time by recomputing them"
             ));
+        } else {
+            hints.push(left);
         }
     }
     hints

@@ -52,6 +52,13 @@ pub struct Bucket {
     pub last_bytes: i64,
 }
 
+impl Bucket {
+    /// A value that held.
+    const fn flat(bytes: i64) -> Self {
+        Self { min_bytes: bytes, max_bytes: bytes, last_bytes: bytes }
+    }
+}
+
 /// One curve of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
@@ -120,7 +127,8 @@ struct SeriesBuilder {
     device: i16,
     curve: Curve,
     buckets: Vec<Option<Bucket>>,
-    last_bytes: i64,
+    /// The value so far, also from before the window.
+    last_bytes: Option<i64>,
 }
 
 /// Observes the curves.
@@ -163,15 +171,16 @@ impl TimelineBuilder {
     fn add(&mut self, device: i16, curve: Curve, time_nanos: i64, bytes: i64) {
         let at = self.series.iter().position(|series| series.device == device && series.curve == curve);
         let at = at.unwrap_or_else(|| {
-            self.series.push(SeriesBuilder { device, curve, buckets: Vec::new(), last_bytes: 0 });
+            self.series.push(SeriesBuilder { device, curve, buckets: Vec::new(), last_bytes: None });
             self.series.len() - 1
         });
         if time_nanos < self.window.start_nanos {
             // Not shown, but the value that the window opens with.
-            self.series[at].last_bytes = bytes;
+            self.series[at].last_bytes = Some(bytes);
             return;
         }
-        let start = *self.start_nanos.get_or_insert_with(|| time_nanos.max(self.window.start_nanos));
+        let from_window = Some(self.window.start_nanos).filter(|start| *start > i64::MIN);
+        let start = *self.start_nanos.get_or_insert(from_window.unwrap_or(time_nanos));
         // Times may step back a little; the first bucket takes what was before it.
         let since = (time_nanos - start).max(0);
         self.widen_to(since);
@@ -195,7 +204,9 @@ impl TimelineBuilder {
 
     fn finish(mut self, outcome: &Outcome) -> Timeline {
         let origin_nanos = outcome.first_nanos();
-        let start_nanos = self.start_nanos.unwrap_or(origin_nanos);
+        // Where nothing happens inside of a window, the curves hold what they had.
+        let from_window = Some(self.window.start_nanos).filter(|start| *start > i64::MIN);
+        let start_nanos = self.start_nanos.or(from_window).unwrap_or(origin_nanos);
         let last = outcome.span_nanos.map_or(start_nanos, |span| span.1);
         let end_nanos = last.min(self.window.end_nanos).max(start_nanos);
         self.series.sort_by_key(|series| (series.device, series.curve));
@@ -249,24 +260,14 @@ impl SeriesBuilder {
     fn add(&mut self, index: usize, bytes: i64) {
         if index >= self.buckets.len() {
             // Nothing happened in between: the value held.
-            let held = Bucket {
-                min_bytes: self.last_bytes,
-                max_bytes: self.last_bytes,
-                last_bytes: self.last_bytes,
-            };
-            let held = if self.buckets.is_empty() && self.last_bytes == 0 { None } else { Some(held) };
-            self.buckets.resize(index + 1, held);
+            self.buckets.resize(index + 1, self.last_bytes.map(Bucket::flat));
         }
         // A time that steps back across a bucket's edge still counts in the bucket that it falls into.
-        let bucket = self.buckets[index].get_or_insert(Bucket {
-            min_bytes: bytes,
-            max_bytes: bytes,
-            last_bytes: bytes,
-        });
+        let bucket = self.buckets[index].get_or_insert(Bucket::flat(bytes));
         bucket.min_bytes = bucket.min_bytes.min(bytes);
         bucket.max_bytes = bucket.max_bytes.max(bytes);
         bucket.last_bytes = bytes;
-        self.last_bytes = bytes;
+        self.last_bytes = Some(bytes);
     }
 
     fn halve(&mut self) {
@@ -281,14 +282,7 @@ impl SeriesBuilder {
     }
 
     fn finish(mut self, length: usize) -> Series {
-        if let Some(last) = self.buckets.last().copied().flatten() {
-            let held = Bucket {
-                min_bytes: last.last_bytes,
-                max_bytes: last.last_bytes,
-                last_bytes: last.last_bytes,
-            };
-            self.buckets.resize(length.max(self.buckets.len()), Some(held));
-        }
+        self.buckets.resize(length.max(self.buckets.len()), self.last_bytes.map(Bucket::flat));
         Series { device: self.device, curve: self.curve, buckets: self.buckets }
     }
 }
@@ -318,23 +312,27 @@ impl Observer for TimelineBuilder {
             {
                 self.add(-1, Curve::Rss, sample.time_nanos, sample.value as i64);
             }
-            Observed::Checkpoint { row, .. } if row.kind == Some(CheckpointKind::Oom) => {
+            Observed::Checkpoint { row, .. }
+                if row.kind == Some(CheckpointKind::Oom) && self.window.contains(row.time_nanos) =>
+            {
                 self.oom_nanos.push(row.time_nanos);
             }
-            Observed::Phase(phase) if self.window.contains(phase.end_nanos) => add_band(
+            Observed::Phase(phase) if self.window.overlaps(phase.begin_nanos, phase.end_nanos) => add_band(
                 &mut self.phases,
                 &mut self.has_too_many_phases,
                 phase.name.clone(),
                 phase.begin_nanos,
                 phase.end_nanos,
             ),
-            Observed::Step { step, .. } if self.window.contains(step.end_nanos) => add_band(
-                &mut self.steps,
-                &mut self.has_too_many_steps,
-                step.step.to_string(),
-                step.begin_nanos,
-                step.end_nanos,
-            ),
+            Observed::Step { step, .. } if self.window.overlaps(step.begin_nanos, step.end_nanos) => {
+                add_band(
+                    &mut self.steps,
+                    &mut self.has_too_many_steps,
+                    step.step.to_string(),
+                    step.begin_nanos,
+                    step.end_nanos,
+                )
+            }
             _ => {}
         }
     }

@@ -95,6 +95,11 @@ impl Common {
 
     /// Opens what the user pointed at, and says what to know before believing the figures.
     pub(super) fn open(&self) -> Result<Source> {
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && start > end
+        {
+            bail!("--start lies after --end");
+        }
         let source = Source::open(&self.run, &self.selection())?;
         if self.verbose {
             for process in &source.processes {
@@ -123,7 +128,7 @@ impl Common {
     pub(super) fn warn(&self, warnings: &[String]) {
         if !self.quiet {
             for warning in warnings {
-                eprintln!("warning: {warning}");
+                eprintln!("warning: {}", render::printable(warning));
             }
         }
     }

@@ -69,14 +69,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut text = String::new();
     if matches!(format, Format::Text | Format::Markdown) {
         for peaks in &peaks {
-            let one = render::peaks_table(std::slice::from_ref(peaks), key, heading, top);
+            let one = render::peaks_table(std::slice::from_ref(peaks), key, heading, top, true);
             text += &format!("{}\n{}\n", headline(peaks, moment), one.render(format));
         }
         // One empty line between devices, none at the end.
         text.truncate(text.trim_end().len());
         text.push('\n');
     } else {
-        text = render::peaks_table(&peaks, key, heading, top).render(format);
+        text = render::peaks_table(&peaks, key, heading, top, false).render(format);
     }
     output::emit(common, &text)
 }
@@ -97,7 +97,7 @@ fn headline(peaks: &Peaks, moment: Moment) -> String {
         line += &format!(", step {step}");
     }
     if let Some(phase) = &peaks.phase {
-        line += &format!(", phase {phase}");
+        line += &format!(", phase {}", render::printable(phase));
     }
     line
 }

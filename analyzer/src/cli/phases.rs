@@ -23,8 +23,16 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let outcome = replay(process, window, &mut phases)?;
     let mut rows = phases.finish(&outcome);
     let selection = common.selection();
-    rows.retain(|row| selection.shows_device(row.device));
-    rows.truncate(common.top.unwrap_or(usize::MAX));
+    rows.retain(|row| row.device().is_none_or(|device| selection.shows_device(device)));
+    if let Some(top) = common.top {
+        // The phases that one looks at first, then in the order of the loop again.
+        let mut highest: Vec<(usize, _)> = rows.into_iter().enumerate().collect();
+        highest
+            .sort_by_key(|(_, row)| std::cmp::Reverse(row.memory.as_ref().map(|memory| memory.peak_bytes)));
+        highest.truncate(top);
+        highest.sort_by_key(|(at, _)| *at);
+        rows = highest.into_iter().map(|(_, row)| row).collect();
+    }
     common.warn(&source.warnings());
     common.warn(&outcome.anomalies.warnings());
     output::emit(common, &render::phases_table(&rows).render(common.format()))

@@ -8,6 +8,7 @@ use super::output;
 use crate::analysis::{self, Curve, PhaseTable, StepTable, Timeline};
 use crate::load::Source;
 use crate::plot::{self, PlotConfig};
+use crate::render::Format;
 use crate::replay::{Outcome, Window, replay};
 use tidegauge_schemas::ProcessTrace;
 
@@ -40,6 +41,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
+    if common.format() != Format::Text {
+        bail!(
+            "a plot is SVG; for its data as {:?} use `tidegauge timeline` or `tidegauge phases`",
+            common.format()
+        );
+    }
     let source = common.open()?;
     let process = common.only_process(&source)?;
     let config = PlotConfig { width: args.width, height: args.height, title: title(&source, process) };

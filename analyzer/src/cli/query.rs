@@ -1,6 +1,6 @@
 //! `tidegauge query`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::arguments::Common;
 use super::output;
@@ -17,9 +17,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
+    if common.device.is_some() || common.start.is_some() || common.end.is_some() {
+        bail!("a query selects devices and times itself: WHERE device = 0 AND time >= …");
+    }
     let source = common.open()?;
     common.warn(&source.warnings());
-    let mut table = query::result_table(&query::query(&source, &args.sql)?)?;
-    table.rows.truncate(common.top.unwrap_or(usize::MAX));
+    let table = query::result_table(&query::query(&source, &args.sql, common.top)?)?;
     output::emit(common, &table.render(common.format()))
 }

@@ -23,7 +23,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let outcome = replay(process, window, &mut steps)?;
     let mut rows = steps.finish(&outcome);
     let selection = common.selection();
-    rows.retain(|row| selection.shows_device(row.device));
+    rows.retain(|row| row.device.is_none_or(|device| selection.shows_device(device)));
     if let Some(top) = common.top {
         // The steps that one looks at first, then in their order again.
         rows.sort_by_key(|row| std::cmp::Reverse(row.peak_bytes));

@@ -7,6 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::PlotConfig;
 use super::theme::{FONT, INK, MUTED, TEXT_SIZE, TITLE_SIZE};
 use crate::error::{Error, Result};
+use crate::render;
 
 /// Pixels left of the plot: labels of the axis.
 pub(super) const LEFT: u32 = 74;
@@ -44,8 +45,7 @@ pub(super) fn svg(
 }
 
 fn escaped(text: &str) -> String {
-    let printable = text.chars().filter(|c| !c.is_control());
-    printable.fold(String::new(), |mut out, c| {
+    render::printable(text).chars().fold(String::new(), |mut out, c| {
         match c {
             '<' => out += "&lt;",
             '>' => out += "&gt;",
@@ -63,7 +63,7 @@ pub(super) fn text_style(size: i32, colour: RGBColor, across: HPos, down: VPos) 
 
 /// Writes text at a pixel.
 pub(super) fn write(area: &Area<'_>, text: &str, style: &TextStyle<'_>, at: (i32, i32)) -> Result<()> {
-    area.draw_text(text, style, at).map_err(failed)
+    area.draw_text(&render::printable(text), style, at).map_err(failed)
 }
 
 /// Title and, below it, what is shown; cut to the width.

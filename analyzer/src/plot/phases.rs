@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::PlotConfig;
 use super::canvas::{self, Area, LegendEntry, RIGHT, failed};
 use super::theme::{ALLOCATED, GRID, INK, MUTED, PEAK, TEXT_SIZE};
-use crate::analysis::PhaseRow;
+use crate::analysis::{PhaseMemory, PhaseRow};
 use crate::error::Result;
 use crate::render;
 
@@ -19,20 +19,27 @@ const ROW: i32 = 56;
 /// Phases that fit; the smallest are left out, and it is said.
 const MAX_ROWS: usize = 16;
 
+/// A phase with what memory did in it.
+#[derive(Clone, Copy)]
+struct Bar<'a> {
+    row: &'a PhaseRow,
+    memory: &'a PhaseMemory,
+}
+
 /// Draws the phases of one device: peak inside, and mean change of allocated from begin to end.
 ///
 /// # Errors
 /// If plotters fails.
 pub fn phases_svg(rows: &[PhaseRow], device: i16, config: &PlotConfig) -> Result<String> {
-    let mut rows: Vec<&PhaseRow> = rows.iter().filter(|row| row.device == device).collect();
+    let of_device = rows.iter().filter_map(|row| Some(Bar { row, memory: row.memory.as_ref()? }));
+    let mut rows: Vec<(usize, Bar<'_>)> =
+        of_device.filter(|bar| bar.memory.device == device).enumerate().collect();
     let left_out = rows.len().saturating_sub(MAX_ROWS);
-    if left_out > 0 {
-        let mut by_peak: Vec<i64> = rows.iter().map(|row| row.peak_bytes).collect();
-        by_peak.sort_unstable_by(|one, two| two.cmp(one));
-        let least = by_peak[MAX_ROWS - 1];
-        rows.retain(|row| row.peak_bytes >= least);
-        rows.truncate(MAX_ROWS);
-    }
+    // The highest ones, in the order of the loop.
+    rows.sort_by_key(|(at, bar)| (std::cmp::Reverse(bar.memory.peak_bytes), *at));
+    rows.truncate(MAX_ROWS);
+    rows.sort_by_key(|(at, _)| *at);
+    let rows: Vec<Bar<'_>> = rows.into_iter().map(|(_, bar)| bar).collect();
     let mut subtitle = format!(
         "{}: allocated (requested bytes) inside each phase, over all its occurrences",
         render::device_name(device)
@@ -42,8 +49,9 @@ pub fn phases_svg(rows: &[PhaseRow], device: i16, config: &PlotConfig) -> Result
     }
     let facts: Vec<String> = rows
         .iter()
-        .map(|row| {
-            let (peak, delta) = (render::bytes(row.peak_bytes), render::signed_bytes(row.mean_delta_bytes));
+        .map(|Bar { row, memory }| {
+            let (peak, delta) =
+                (render::bytes(memory.peak_bytes), render::signed_bytes(memory.mean_delta_bytes));
             format!("{}: peak {peak}, mean change {delta}", row.phase)
         })
         .collect();
@@ -53,7 +61,7 @@ pub fn phases_svg(rows: &[PhaseRow], device: i16, config: &PlotConfig) -> Result
     canvas::svg(config, &description, |area| draw(area, &rows, &subtitle, config))
 }
 
-fn draw(area: &Area<'_>, rows: &[&PhaseRow], subtitle: &str, config: &PlotConfig) -> Result<()> {
+fn draw(area: &Area<'_>, rows: &[Bar<'_>], subtitle: &str, config: &PlotConfig) -> Result<()> {
     canvas::heading(area, config, subtitle)?;
     let (width, height) = (config.width as i32, config.height as i32);
     let entry = |text: &str, colour| LegendEntry { text: text.to_owned(), colour, is_area: true };
@@ -70,11 +78,16 @@ fn draw(area: &Area<'_>, rows: &[&PhaseRow], subtitle: &str, config: &PlotConfig
         );
     }
 
-    let names: Vec<String> = rows.iter().map(|row| canvas::cut(&row.phase, 28)).collect();
+    let names: Vec<String> = rows.iter().map(|bar| canvas::cut(&bar.row.phase, 28)).collect();
     let label_width = names.iter().map(|name| canvas::text_width(name, TEXT_SIZE)).max().unwrap_or(0);
     let left = 16 + label_width + 10;
-    let high = rows.iter().map(|row| row.peak_bytes.max(row.mean_delta_bytes)).max().unwrap_or(0).max(1);
-    let low = rows.iter().map(|row| row.mean_delta_bytes).min().unwrap_or(0).min(0);
+    let high = rows
+        .iter()
+        .map(|bar| bar.memory.peak_bytes.max(bar.memory.mean_delta_bytes))
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let low = rows.iter().map(|bar| bar.memory.mean_delta_bytes).min().unwrap_or(0).min(0);
     let (unit_name, unit) = canvas::byte_unit(high.max(-low));
     // Room for the number at the end of each bar, on either side.
     let per_pixel = (high - low) as f64 / f64::from((width - left - RIGHT as i32 - 180).max(50));
@@ -109,14 +122,14 @@ fn draw(area: &Area<'_>, rows: &[&PhaseRow], subtitle: &str, config: &PlotConfig
     };
     let row_height = (height - TOP - BOTTOM) / rows.len() as i32;
     let bar = (row_height / 3).clamp(4, 16);
-    for ((row, name), number) in rows.iter().zip(&names).zip(0..) {
+    for ((Bar { memory, .. }, name), number) in rows.iter().zip(&names).zip(0..) {
         let middle = TOP + row_height * number + row_height / 2;
         let style = canvas::text_style(TEXT_SIZE, INK, HPos::Right, VPos::Center);
         canvas::write(area, name, &style, (left - 10, middle))?;
-        let delta = row.mean_delta_bytes;
+        let delta = memory.mean_delta_bytes;
         let colour = if delta >= 0 { PEAK } else { MUTED };
         let bars = [
-            (row.peak_bytes, ALLOCATED, middle - bar - 1, render::bytes(row.peak_bytes)),
+            (memory.peak_bytes, ALLOCATED, middle - bar - 1, render::bytes(memory.peak_bytes)),
             (delta, colour, middle + 1, render::signed_bytes(delta)),
         ];
         for (bytes, colour, top, text) in bars {

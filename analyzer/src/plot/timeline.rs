@@ -328,9 +328,8 @@ fn colour(curve: Curve) -> RGBColor {
 /// number of runs is bounded by the width of the plot.
 fn pixel_runs<'a>(phases: &'a [Band], plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Vec<(&'a str, i32, i32)> {
     let columns = (plot.right - plot.left).max(1) as usize;
-    // Inner spans end first and come first; longest wins a column, and of nested ones the inner one, which is told
-    // by its being shorter but filling the column as well.
-    let mut owners: Vec<Option<(&Band, i64)>> = vec![None; columns];
+    // Of phases that fill a column the shortest wins, which is the innermost; of those that only touch it the longest.
+    let mut owners: Vec<Option<(&Band, bool, i64)>> = vec![None; columns];
     for phase in phases {
         let (from, to) = (pixel(phase.begin_nanos) - plot.left, pixel(phase.end_nanos) - plot.left);
         let length = phase.end_nanos - phase.begin_nanos;
@@ -338,15 +337,19 @@ fn pixel_runs<'a>(phases: &'a [Band], plot: &Frame, pixel: &impl Fn(i64) -> i32)
             owners.iter_mut().enumerate().take(to.max(from + 1) as usize).skip(from as usize)
         {
             let fills = (column as i32) > from && (column as i32) < to;
-            let better = owner.is_none_or(|(_, other)| if fills { length < other } else { length > other });
-            if better {
-                *owner = Some((phase, if fills { length } else { length.min(1) }));
+            let is_better = owner.is_none_or(|(_, filled, other)| match (fills, filled) {
+                (true, true) => length < other,
+                (false, false) => length > other,
+                (fills, _) => fills,
+            });
+            if is_better {
+                *owner = Some((phase, fills, length));
             }
         }
     }
     let mut runs: Vec<(&str, i32, i32)> = Vec::new();
     for (column, owner) in (plot.left..).zip(&owners) {
-        let Some((phase, _)) = owner else { continue };
+        let Some((phase, ..)) = owner else { continue };
         match runs.last_mut() {
             Some((name, _, to)) if *name == phase.name && *to == column => *to = column + 1,
             _ => runs.push((&phase.name, column, column + 1)),

@@ -64,6 +64,12 @@ impl Cell {
         count.map_or(Self::Unknown, Self::Count)
     }
 
+    /// Bytes that may not be known.
+    #[must_use]
+    pub fn bytes(bytes: Option<i64>) -> Self {
+        bytes.map_or(Self::Unknown, Self::Bytes)
+    }
+
     fn for_people(&self) -> String {
         match self {
             Self::Unknown => "–".to_owned(),
@@ -112,9 +118,10 @@ impl Cell {
     }
 }
 
-/// Names come from strangers: control characters must not reach a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+/// Names come from strangers: control characters must not reach a terminal, nor an XML file.
+pub(crate) fn printable(text: &str) -> String {
+    let is_shown = |c: char| !c.is_control() && c != '\u{FFFE}' && c != '\u{FFFF}';
+    text.chars().map(|c| if is_shown(c) { c } else { '\u{FFFD}' }).collect()
 }
 
 /// Rows of cells under columns.
@@ -164,8 +171,8 @@ impl Table {
     }
 
     fn csv(&self) -> String {
-        let mut text =
-            self.columns.iter().map(|column| column.key.as_str()).collect::<Vec<_>>().join(",") + "\n";
+        let keys = self.columns.iter().map(|column| Cell::Text(column.key.clone()).csv());
+        let mut text = keys.collect::<Vec<_>>().join(",") + "\n";
         for row in &self.rows {
             text += &(row.iter().map(Cell::csv).collect::<Vec<_>>().join(",") + "\n");
         }

@@ -6,6 +6,7 @@ mod summary_text;
 mod tables;
 mod units;
 
+pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
 pub use summary_json::summary_json;
 pub(crate) use summary_text::device_name;

@@ -26,7 +26,7 @@ pub fn summary_json(summary: &Summary) -> Value {
         "recording_cost": recording_cost(processes),
         "peak_rss_bytes": processes.iter().filter_map(|process| process.rss.as_ref()).map(|rss| rss.bytes).max(),
         "devices": devices,
-        "phases": processes.iter().flat_map(|process| phases_table(&process.phases).json()).collect::<Vec<_>>(),
+        "phases": processes.iter().flat_map(phases_json).collect::<Vec<_>>(),
         "steps": steps_json(processes),
         "hints": summary.hints,
         "warnings": summary.warnings,
@@ -53,6 +53,15 @@ fn recording_cost(processes: &[ProcessSummary]) -> Value {
         "written_bytes": costs.iter().map(|cost| cost.written_bytes).sum::<u64>(),
         "peak_journal_bytes": costs.iter().map(|cost| cost.peak_journal_bytes).max(),
     })
+}
+
+fn phases_json(process: &ProcessSummary) -> Vec<Value> {
+    let mut rows = phases_table(&process.phases).json();
+    for row in &mut rows {
+        row["rank"] = json!(process.id.rank);
+        row["process"] = json!(process.id.process);
+    }
+    rows
 }
 
 fn steps_json(processes: &[ProcessSummary]) -> Value {

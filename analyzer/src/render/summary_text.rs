@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::cells::{Cell, Format, Table};
+use super::cells::{Cell, Format, Table, printable};
 use super::units::{bytes, duration};
-use crate::analysis::{DeviceSummary, PeakSummary, ProcessSummary, Summary};
+use crate::analysis::{DeviceSummary, PeakSummary, PhaseMemory, ProcessSummary, Summary};
 
 /// Colour, if the reader is a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Writer {
     }
 
     fn process(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
-        let title = format!("{}, {}", summary.run, process.id);
+        let title = printable(&format!("{}, {}", summary.run, process.id));
         let title =
             if self.format == Format::Markdown { format!("## {title}") } else { self.style.heading(&title) };
         let _ = writeln!(out, "{title}");
@@ -74,7 +74,7 @@ impl Writer {
         let _ = writeln!(
             out,
             "  recorded {} for {}, ended: {}, {} events, {} dropped{break_}",
-            to_seconds(&summary.started),
+            printable(&to_seconds(&summary.started)),
             duration(took),
             process.ended.as_str(),
             process.events,
@@ -83,7 +83,7 @@ impl Writer {
         if !summary.config.is_empty() {
             let config: Vec<String> =
                 summary.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let _ = writeln!(out, "  config {}{break_}", config.join(" "));
+            let _ = writeln!(out, "  config {}{break_}", printable(&config.join(" ")));
         }
         let steps = &process.steps;
         if steps.count > 0 {
@@ -194,12 +194,13 @@ impl Writer {
             .phases
             .iter()
             .map(|row| {
+                let memory = |of: fn(&PhaseMemory) -> Cell| row.memory.as_ref().map_or(Cell::Unknown, of);
                 vec![
                     Cell::Text(row.phase.clone()),
-                    Cell::Text(device_name(row.device)),
+                    memory(|memory| Cell::Text(device_name(memory.device))),
                     Cell::Count(row.count as i64),
-                    Cell::DeltaBytes(row.mean_delta_bytes),
-                    Cell::Bytes(row.peak_bytes),
+                    memory(|memory| Cell::DeltaBytes(memory.mean_delta_bytes)),
+                    memory(|memory| Cell::Bytes(memory.peak_bytes)),
                     Cell::Nanos(row.mean_nanos),
                 ]
             })
@@ -214,7 +215,7 @@ impl Writer {
         self.heading(out, heading);
         for line in lines {
             let mark = if self.format == Format::Markdown { "-" } else { "  •" };
-            let _ = writeln!(out, "{mark} {}", shown(line));
+            let _ = writeln!(out, "{mark} {}", shown(&printable(line)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cells::{Cell, Table};
 use super::summary_text::device_name;
-use crate::analysis::{Curve, PeakSummary, Peaks, PhaseRow, Series, StepRow, Summary, Timeline};
+use crate::analysis::{Curve, PeakSummary, Peaks, PhaseMemory, PhaseRow, Series, StepRow, Summary, Timeline};
 
 /// `tidegauge summary` as rows: one for each curve of each device.
 #[must_use]
@@ -62,15 +62,16 @@ pub fn phases_table(rows: &[PhaseRow]) -> Table {
     table.rows = rows
         .iter()
         .map(|row| {
+            let memory = |of: fn(&PhaseMemory) -> Cell| row.memory.as_ref().map_or(Cell::Unknown, of);
             vec![
                 Cell::Text(row.phase.clone()),
-                device(row.device),
+                memory(|memory| device(memory.device)),
                 Cell::Count(row.count as i64),
-                Cell::DeltaBytes(row.mean_delta_bytes),
-                Cell::DeltaBytes(row.max_delta_bytes),
-                Cell::DeltaBytes(row.mean_rise_bytes),
-                Cell::Bytes(row.peak_bytes),
-                Cell::count(row.peak_step),
+                memory(|memory| Cell::DeltaBytes(memory.mean_delta_bytes)),
+                memory(|memory| Cell::DeltaBytes(memory.max_delta_bytes)),
+                memory(|memory| Cell::DeltaBytes(memory.mean_rise_bytes)),
+                memory(|memory| Cell::Bytes(memory.peak_bytes)),
+                memory(|memory| Cell::count(memory.peak_step)),
                 Cell::Nanos(row.mean_nanos),
                 Cell::Nanos(row.total_nanos),
             ]
@@ -102,11 +103,11 @@ pub fn steps_table(rows: &[StepRow], origin_nanos: i64) -> Table {
             vec![
                 Cell::Count(row.step),
                 Cell::count(row.epoch),
-                device(row.device),
-                Cell::Bytes(row.peak_bytes),
+                row.device.map_or(Cell::Unknown, device),
+                Cell::bytes(row.peak_bytes),
                 Cell::text(row.peak_phase.as_deref()),
-                Cell::Bytes(row.start_bytes),
-                Cell::Bytes(row.end_bytes),
+                Cell::bytes(row.start_bytes),
+                Cell::bytes(row.end_bytes),
                 row.loss.map_or(Cell::Unknown, Cell::Real),
                 Cell::count(row.batch_size),
                 Cell::Nanos(row.begin_nanos - origin_nanos),
@@ -191,9 +192,9 @@ pub fn timeline_people_table(timeline: &Timeline) -> Table {
     table
 }
 
-/// `tidegauge peaks`: the `top` largest groups of each device; the rest is one row.
+/// `tidegauge peaks`: the `top` largest groups of each device; `with_rest`, a further row sums up the others.
 #[must_use]
-pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize) -> Table {
+pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize, with_rest: bool) -> Table {
     let mut table = Table::new(&[
         (key, heading),
         ("device", "Device"),
@@ -218,7 +219,7 @@ pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize) -> Table
         for group in shown {
             row(Cell::text(group.key.as_deref()), group.bytes, group.blocks, group.largest_bytes);
         }
-        if !rest.is_empty() {
+        if with_rest && !rest.is_empty() {
             let name = Cell::Text(format!("({} more)", rest.len()));
             let largest_bytes = rest.iter().map(|group| group.largest_bytes).max().unwrap_or(0);
             let blocks = rest.iter().map(|group| group.blocks).sum();

@@ -6,6 +6,9 @@ use tidegauge_schemas::{Category, EventKind};
 use super::phases::Place;
 use crate::load::EventRow;
 
+/// Sizes above this, a pebibyte, are no sizes: such an event is left out and counted.
+const MAX_BYTES: i64 = 1 << 50;
+
 /// A block that is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
@@ -62,6 +65,10 @@ pub struct DeviceState {
     /// Highest point of allocated since the last checkpoint.
     pub(super) allocated_high_bytes: i64,
     events_at_checkpoint: u64,
+    /// Allocated at the end of the window that is shown.
+    pub end_allocated_bytes: i64,
+    /// Active at the end of the window that is shown.
+    pub end_active_bytes: i64,
     blocks: FxHashMap<u64, Block>,
     segments: FxHashMap<u64, i64>,
 }
@@ -75,6 +82,14 @@ pub(super) struct Effect {
     pub allocated_delta_bytes: i64,
     /// Change of active.
     pub active_delta_bytes: i64,
+    /// Change of the number of allocated blocks, a replaced one not counted.
+    pub allocated_delta_blocks: i64,
+    /// An annotated block as it was before and as it is now.
+    pub annotated: Option<(Block, Block)>,
+    /// The event returns a segment that was never seen taken.
+    pub is_unknown_segment: bool,
+    /// The event's size is of no device.
+    pub is_absurd: bool,
     /// A block that a missed free had left behind, freed by this allocation of its address.
     pub replaced: Option<Block>,
     /// The event frees what was never seen alive.
@@ -124,6 +139,9 @@ impl DeviceState {
     pub(super) fn apply(&mut self, event: &EventRow, kind: EventKind, raises: bool) -> Effect {
         let index = self.events;
         self.events += 1;
+        if event.size_bytes.is_some_and(|size| !(0..=MAX_BYTES).contains(&size)) {
+            return Effect { is_absurd: true, ..Effect::default() };
+        }
         let effect = match kind {
             EventKind::Alloc => self.alloc(event),
             EventKind::Baseline => {
@@ -151,6 +169,8 @@ impl DeviceState {
         if !raises {
             return effect;
         }
+        self.end_allocated_bytes = self.allocated_bytes;
+        self.end_active_bytes = self.active_bytes;
         raise(&mut self.allocated_peak, self.allocated_bytes, at);
         raise(&mut self.active_peak, self.active_bytes, at);
         if let Some(reserved) = self.reserved_bytes {
@@ -175,6 +195,7 @@ impl DeviceState {
             block: Some(block),
             allocated_delta_bytes: size_bytes,
             active_delta_bytes: size_bytes,
+            allocated_delta_blocks: 1,
             ..Effect::default()
         };
         // An address is never alive twice: if it seems so, the free in between was missed.
@@ -194,15 +215,13 @@ impl DeviceState {
         };
         let block_was = *block;
         let mut effect = Effect { block: Some(block_was), ..Effect::default() };
-        if requested && !block_was.is_pending {
+        // Where the request was not recorded, the program has given it up at the latest when it is completed.
+        if (requested || completed) && !block_was.is_pending {
             effect.allocated_delta_bytes = -block_was.size_bytes;
+            effect.allocated_delta_blocks = -1;
             block.is_pending = true;
         }
         if completed {
-            // Where the request was not recorded, the program has given it up at the latest now.
-            if !block_was.is_pending {
-                effect.allocated_delta_bytes = -block_was.size_bytes;
-            }
             effect.active_delta_bytes = -block_was.size_bytes;
             self.blocks.remove(&address);
         }
@@ -212,34 +231,47 @@ impl DeviceState {
 
     fn annotate(&mut self, event: &EventRow) -> Effect {
         let block = event.address.and_then(|address| self.blocks.get_mut(&address));
-        if let Some(block) = block {
-            block.category = event.category.or(block.category);
-            if event.site != 0 {
-                block.site = event.site;
-            }
-        }
-        Effect::default()
+        let annotated = block.map(|block| (*block, block.annotate(event)));
+        Effect { annotated, ..Effect::default() }
     }
 
     fn move_curves(&mut self, effect: &Effect) {
-        self.allocated_bytes += effect.allocated_delta_bytes;
-        self.active_bytes += effect.active_delta_bytes;
+        self.allocated_bytes = self.allocated_bytes.saturating_add(effect.allocated_delta_bytes);
+        self.active_bytes = self.active_bytes.saturating_add(effect.active_delta_bytes);
     }
 
     fn reserve(&mut self, event: &EventRow) -> Effect {
         if let (Some(address), Some(size)) = (event.address, event.size_bytes) {
-            self.segments.insert(address, size);
-            *self.reserved_bytes.get_or_insert(0) += size;
+            // A segment is never taken twice: if it seems so, its return was missed.
+            let old = self.segments.insert(address, size).unwrap_or(0);
+            *self.reserved_bytes.get_or_insert(0) += size - old;
         }
         Effect::default()
     }
 
     fn unreserve(&mut self, event: &EventRow) -> Effect {
-        let known = event.address.and_then(|address| self.segments.remove(&address));
-        if let Some(size) = event.size_bytes.or(known) {
-            *self.reserved_bytes.get_or_insert(0) -= size;
+        let known = event.address.and_then(|address| Some((address, self.segments.remove(&address)?)));
+        let Some((address, known_bytes)) = known else {
+            return Effect { is_unknown_segment: true, ..Effect::default() };
+        };
+        let returned = event.size_bytes.unwrap_or(known_bytes).min(known_bytes);
+        if returned < known_bytes {
+            // Part of an expandable segment was unmapped from its beginning; the rest stays.
+            self.segments.insert(address.wrapping_add(returned.cast_unsigned()), known_bytes - returned);
         }
+        *self.reserved_bytes.get_or_insert(0) -= returned;
         Effect::default()
+    }
+}
+
+impl Block {
+    /// Takes in what an annotation says, and returns the result.
+    pub(crate) fn annotate(&mut self, event: &EventRow) -> Self {
+        self.category = event.category.or(self.category);
+        if event.site != 0 {
+            self.site = event.site;
+        }
+        *self
     }
 }
 

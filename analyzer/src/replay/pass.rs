@@ -25,8 +25,12 @@ pub enum Observed<'a> {
         block: Option<Block>,
         /// Change of allocated.
         allocated_delta_bytes: i64,
+        /// Change of the number of allocated blocks, a replaced one not counted.
+        allocated_delta_blocks: i64,
         /// A block at the same address whose free was missed, gone with this allocation.
         replaced: Option<Block>,
+        /// An annotated block as it was before and as it is now.
+        annotated: Option<(Block, Block)>,
     },
     /// A checkpoint has been taken in.
     Checkpoint {
@@ -82,6 +86,10 @@ pub struct Anomalies {
     pub missed_frees: u64,
     /// Ends of spans or steps without a beginning.
     pub unmatched_ends: u64,
+    /// Segments that were returned and never seen taken: what is reserved is not known exactly.
+    pub unknown_segments: u64,
+    /// Sizes that no device has; the events were left out.
+    pub absurd_sizes: u64,
 }
 
 impl Anomalies {
@@ -99,6 +107,8 @@ impl Anomalies {
                 "allocations were at an address still alive: its free was missed and is assumed",
             ),
             (self.unmatched_ends, "spans or steps end without having begun"),
+            (self.unknown_segments, "segments were returned that had been taken before recording began"),
+            (self.absurd_sizes, "events have a negative or absurd size and were left out"),
         ];
         counted
             .into_iter()
@@ -147,7 +157,7 @@ impl Outcome {
 }
 
 /// The part of the trace that is shown, nanoseconds since 1970.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// First moment.
     pub start_nanos: i64,
@@ -158,6 +168,12 @@ pub struct Window {
 impl Window {
     /// Everything.
     pub const ALL: Self = Self { start_nanos: i64::MIN, end_nanos: i64::MAX };
+
+    /// Whether a stretch of time is shown, at least in part.
+    #[must_use]
+    pub const fn overlaps(self, begin_nanos: i64, end_nanos: i64) -> bool {
+        begin_nanos <= self.end_nanos && end_nanos >= self.start_nanos
+    }
 
     /// Whether a moment is shown.
     #[must_use]
@@ -225,13 +241,15 @@ impl Pass {
     #[inline]
     fn event(&mut self, event: &EventRow, observer: &mut impl Observer) {
         self.saw(event.seq, event.time_nanos);
-        self.outcome.events += 1;
-        let Some(kind) = event.kind else {
-            self.outcome.anomalies.unknown_kinds += 1;
-            return;
-        };
+        self.outcome.events += u64::from(self.window.contains(event.time_nanos));
         let device_index = self.device_index(event.device);
         let device = &mut self.outcome.devices[device_index];
+        let Some(kind) = event.kind else {
+            self.outcome.anomalies.unknown_kinds += 1;
+            // It has a place in the device's list all the same.
+            device.events += 1;
+            return;
+        };
         let event_index = device.events;
         let effect = device.apply(event, kind, event.time_nanos <= self.window.end_nanos);
         if event.time_nanos < self.window.start_nanos {
@@ -240,6 +258,8 @@ impl Pass {
         self.outcome.anomalies.unknown_frees +=
             u64::from(effect.is_unknown_free && kind != EventKind::FreeCompleted);
         self.outcome.anomalies.missed_frees += u64::from(effect.replaced.is_some());
+        self.outcome.anomalies.unknown_segments += u64::from(effect.is_unknown_segment);
+        self.outcome.anomalies.absurd_sizes += u64::from(effect.is_absurd);
         observer.observe(&Observed::Event {
             event,
             event_index,
@@ -247,7 +267,9 @@ impl Pass {
             device,
             block: effect.block,
             allocated_delta_bytes: effect.allocated_delta_bytes,
+            allocated_delta_blocks: effect.allocated_delta_blocks,
             replaced: effect.replaced.filter(|block| !block.is_pending),
+            annotated: effect.annotated,
         });
     }
 

@@ -86,6 +86,12 @@ fn main() -> Result<()> {
     println!("{parameters} parameters, {} simulations of {} frames", simulations.len(), arguments.frames);
 
     let mut windows = windows(&simulations, arguments.rollout_steps);
+    ensure!(
+        windows.len() >= arguments.batch_size,
+        "there are only {} windows of frames for a batch of {}: more --simulations or --frames",
+        windows.len(),
+        arguments.batch_size
+    );
     let total_steps = windows.len() / arguments.batch_size * arguments.epochs as usize;
     let mut step_number = 0;
     for epoch in 0..arguments.epochs {

@@ -183,8 +183,8 @@ impl ChunkPool {
         }
         let words = chunk.map.words();
         // From here on a reader takes the file for chunk `index`; slots of its earlier use fail their commit words.
-        words[1].store(index_word(index), Ordering::Release);
         words[0].store(CHUNK_MAGIC, Ordering::Release);
+        words[1].store(index_word(index), Ordering::Release);
         let word = words.as_ptr() as u64 | tag(index);
         let mut chunks = self.lock();
         match self.entry(index).compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire) {

@@ -23,12 +23,14 @@ pub(crate) struct ControlFile {
 
 impl ControlFile {
     pub(crate) fn create(folder: impl AsFd, source: ClockSource) -> io::Result<Self> {
-        let file = create_reserved(folder, c"control", CONTROL_BYTES)?;
+        // A file of its own: closing any descriptor of it, as readers do, would give the lock up.
+        let lock = create_reserved(&folder, c"lock", 8)?;
         // Without locks (some network file systems) liveness is told by pid alone.
-        let _ = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive);
+        let _ = rustix::fs::fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive);
+        let file = create_reserved(folder, c"control", CONTROL_BYTES)?;
         let map = Mapping::file(&file, CONTROL_BYTES)?;
         store_words(map.words(), &control_head(source));
-        let control = Self { map, anchors: AtomicU64::new(0), _locked: file };
+        let control = Self { map, anchors: AtomicU64::new(0), _locked: lock };
         // Two anchors a moment apart give a rate from the start on, should the process die within the first second.
         control.add_anchor(ticks::anchor(source));
         std::thread::sleep(std::time::Duration::from_millis(2));

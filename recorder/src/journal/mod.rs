@@ -123,7 +123,7 @@ impl Journal {
 
     /// Records reserved so far; once closed, all there will ever be.
     pub(crate) fn reserved(&self, closed_at: Option<u64>) -> u64 {
-        closed_at.unwrap_or_else(|| self.gate().load(Ordering::Acquire).saturating_sub(OPEN))
+        closed_at.unwrap_or_else(|| self.gate().load(Ordering::Acquire) & (OPEN - 1))
     }
 
     /// False once closed, and in a forked child.

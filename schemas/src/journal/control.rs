@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 use crate::process::Losses;
 use crate::version::FORMAT_VERSION;
 
+/// Name of the file that the recorder holds a lock on while it lives.
+pub const LOCK_FILE: &str = "lock";
 /// Name of the control file.
 pub const CONTROL_FILE: &str = "control";
 /// Byte of the first anchor.

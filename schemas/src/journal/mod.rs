@@ -20,8 +20,8 @@ pub use chunk::{
 };
 pub use clock::{Anchor, ClockCursor, ClockMap};
 pub use control::{
-    ANCHOR_CAPACITY, ANCHOR_OFFSET, CONTROL_BYTES, CONTROL_FILE, ClockSource, Control, Counter, anchor_words,
-    control_head,
+    ANCHOR_CAPACITY, ANCHOR_OFFSET, CONTROL_BYTES, CONTROL_FILE, ClockSource, Control, Counter, LOCK_FILE,
+    anchor_words, control_head,
 };
 pub use slot::{
     CheckpointSlot, EventSlot, Record, SEQ_MASK, SLOT_BYTES, SLOT_WORDS, SampleSlot, Slot, commit_word,

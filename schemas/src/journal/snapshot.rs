@@ -19,11 +19,18 @@ pub struct SnapshotChunk {
     /// What a pass over it met.
     pub scan: Scan,
     copy: Option<Vec<u8>>,
+    /// Records after this one are left out.
+    last_seq: u64,
 }
 
 impl SnapshotChunk {
     /// Calls `each` for every committed slot, in order.
-    pub fn for_each(&self, each: impl FnMut(u64, &super::Slot)) -> Result<Scan> {
+    pub fn for_each(&self, mut each: impl FnMut(u64, &super::Slot)) -> Result<Scan> {
+        let each = |seq: u64, slot: &super::Slot| {
+            if seq <= self.last_seq {
+                each(seq, slot);
+            }
+        };
         match &self.copy {
             Some(bytes) => Ok(ChunkSlots::new(self.index, bytes).scan(each)),
             None => Ok(ChunkSlots::new(self.index, &read_chunk(&self.path)?).scan(each)),
@@ -48,20 +55,23 @@ pub struct JournalSnapshot {
 
 impl JournalSnapshot {
     /// Reads the journal in `folder`. While its writer is `live`, chunks are copied: one that is recycled
-    /// meanwhile is left out, since its records are then in a part. List parts only after this.
+    /// meanwhile is left out, since its records are then in a part. List parts only after this. Records that came after
+    /// copying began are left out, so that those copied early and those copied late fit together.
     pub fn read(folder: &Path, live: bool) -> Result<Self> {
         let mut damage = Vec::new();
         let mut chunks = Vec::new();
+        let last_seq = if live { newest_seq(folder)? } else { u64::MAX };
         for path in chunk_files(folder)? {
-            match read_snapshot_chunk(&path, live, &mut damage) {
+            match read_snapshot_chunk(&path, live, last_seq, &mut damage) {
                 Ok(Some(chunk)) => chunks.push(chunk),
                 Ok(None) => {}
                 Err(error) => damage.push(error),
             }
         }
-        chunks.sort_by_key(|chunk| chunk.index);
+        // A file that lost the race for a chunk number may bear it for a moment; it has no records.
+        chunks.sort_by_key(|chunk| (chunk.index, std::cmp::Reverse(chunk.scan.committed)));
         for pair in chunks.windows(2) {
-            if pair[0].index == pair[1].index {
+            if pair[0].index == pair[1].index && pair[1].scan.committed > 0 {
                 let reason = format!("chunk {} is also in {}", pair[0].index, pair[0].path.display());
                 damage.push(Error::DamagedChunk { reason, path: pair[1].path.clone() });
             }
@@ -105,7 +115,12 @@ fn read_chunk(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_snapshot_chunk(path: &Path, live: bool, damage: &mut Vec<Error>) -> Result<Option<SnapshotChunk>> {
+fn read_snapshot_chunk(
+    path: &Path,
+    live: bool,
+    last_seq: u64,
+    damage: &mut Vec<Error>,
+) -> Result<Option<SnapshotChunk>> {
     let bytes = match read_chunk(path) {
         // A live writer removes surplus chunks.
         Err(Error::Io { source, .. }) if live && source.kind() == std::io::ErrorKind::NotFound => {
@@ -122,7 +137,27 @@ fn read_snapshot_chunk(path: &Path, live: bool, damage: &mut Vec<Error>) -> Resu
         damage.push(Error::DamagedChunk { reason, path: path.to_owned() });
     }
     let scan = ChunkSlots::new(index, &bytes).scan(|_, _| ());
-    Ok(Some(SnapshotChunk { index, path: path.to_owned(), scan, copy: live.then_some(bytes) }))
+    Ok(Some(SnapshotChunk { index, path: path.to_owned(), scan, copy: live.then_some(bytes), last_seq }))
+}
+
+/// The highest `seq` committed in the newest chunk that has any, or 0.
+fn newest_seq(folder: &Path) -> Result<u64> {
+    let mut heads: Vec<(u64, PathBuf)> = Vec::new();
+    for path in chunk_files(folder)? {
+        if let Some(ChunkHead::Holds(index)) = head_now(&path) {
+            heads.push((index, path));
+        }
+    }
+    heads.sort();
+    for (index, path) in heads.iter().rev() {
+        let Ok(bytes) = read_chunk(path) else { continue };
+        let mut newest = None;
+        ChunkSlots::new(*index, &bytes).scan(|seq, _| newest = Some(seq));
+        if let Some(newest) = newest {
+            return Ok(newest);
+        }
+    }
+    Ok(0)
 }
 
 fn head_now(path: &Path) -> Option<ChunkHead> {

@@ -1,7 +1,8 @@
 //! Records allocations from several threads, as fast as asked, until it is killed or has recorded enough.
 //!
 //! `record-victim RUN COUNTS THREADS EVENTS_PER_MILLISECOND [EVENTS]`: thread `t`'s `n`-th event allocates address
-//! `t << 40 | n` of `16 + 8 * n` bytes; once the call has returned, counter `t` of the file COUNTS is `n + 1`.
+//! `t << 40 | n` of `16 + 8 * n` bytes; once the call has returned, counter `t` of the file COUNTS is `n + 1`. With
+//! VICTIM_SITE_AFTER=N in the environment, threads are at no site before event N, and at site `late` from there on.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,9 +33,13 @@ fn main() -> Result<()> {
 }
 
 fn record(thread: usize, counts: &Counts, per_millisecond: u64, events: u64) {
-    let _site = tg::site(&format!("thread{thread}"));
+    let late = std::env::var("VICTIM_SITE_AFTER").ok().and_then(|text| text.parse::<u64>().ok());
+    let mut site = late.is_none().then(|| tg::site(&format!("thread{thread}")));
     let start = Instant::now();
     for n in 0..events {
+        if Some(n) == late {
+            site = Some(tg::site("late"));
+        }
         tg::alloc(-1, (thread as u64) << 40 | n, 16 + 8 * n);
         counts.set(thread, n + 1);
         if n % per_millisecond == per_millisecond - 1 {
@@ -43,4 +48,5 @@ fn record(thread: usize, counts: &Counts, per_millisecond: u64, events: u64) {
             std::thread::sleep(due.saturating_sub(start.elapsed()));
         }
     }
+    drop(site);
 }

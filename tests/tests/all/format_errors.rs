@@ -13,6 +13,7 @@ use tidegauge_schemas::rows::EventRows;
 use tidegauge_schemas::version::{KEY_CONSUMED, KEY_FORMAT_VERSION, KEY_SEQ, KEY_SUPERSEDES, KEY_TABLE};
 use tidegauge_schemas::{Error, Table, Trace};
 use tidegauge_tests::TraceBuilder;
+use tidegauge_tests::programs::Running;
 
 struct Built {
     _folder: tempfile::TempDir,
@@ -197,11 +198,8 @@ fn overlapping_parts_unless_one_supersedes_the_others() {
 fn a_damaged_journal_chunk_is_named_and_the_rest_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_record-victim"))
-        .args([run.as_os_str(), counts.as_os_str()])
-        .args(["1", "1000"])
-        .spawn()
-        .unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_record-victim"));
+    let mut child = Running::start(command.args([run.as_os_str(), counts.as_os_str()]).args(["1", "1000"]));
     let counts = tidegauge_tests::counts::Counts::open(&counts).unwrap();
     while counts.get(0) < 2000 {
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray as _;
@@ -10,20 +10,17 @@ use arrow::datatypes::{Int64Type, UInt64Type};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::{Table, Trace};
 use tidegauge_tests::counts::Counts;
-use tidegauge_tests::programs::{output_of, program};
+use tidegauge_tests::programs::{Running, output_of, program};
 
 const THREADS: usize = 4;
 /// Events per millisecond and thread: all together, a chunk is full every few milliseconds.
 const RATE: u64 = 1000;
 const KILLS: u64 = 20;
 
-fn start(run: &Path, counts: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_record-victim"))
-        .args([run.as_os_str(), counts.as_os_str()])
-        .args([THREADS.to_string(), RATE.to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+fn start(run: &Path, counts: &Path) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
+    command.args([run.as_os_str(), counts.as_os_str()]).args([THREADS.to_string(), RATE.to_string()]);
+    Running::start(command.stderr(Stdio::null()))
 }
 
 /// Every event below the counts is there exactly once, and none that was not begun.

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use arrow::array::AsArray as _;
+use arrow::datatypes::UInt64Type;
 use tidegauge_analyzer::analysis::{PhaseTable, StepTable};
 use tidegauge_analyzer::load::{Rows, Selection, Source};
 use tidegauge_analyzer::replay::{Window, replay};
@@ -9,6 +11,7 @@ use tidegauge_recorder::{self as tg, Recorder};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::{Table, Trace};
 use tidegauge_tests::counts::Counts;
+use tidegauge_tests::programs::Running;
 
 /// Recording is of the whole process: tests that record in this one take turns.
 static RECORDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -55,11 +58,12 @@ fn a_training_loop_reads_back_as_it_was_told() {
     assert_eq!(device.allocated_peak.event_index, Some(1));
     assert_eq!(outcome.phases.name(device.allocated_peak.place.phase), Some("forward"));
     let phases = observers.0.finish(&outcome);
-    let named = |name: &str| phases.iter().find(|row| row.phase == name && row.device == 0).unwrap();
-    assert_eq!((named("forward").count, named("forward").mean_delta_bytes), (3, 150));
-    assert_eq!((named("backward").mean_delta_bytes, named("backward").peak_bytes), (-100, 150));
+    let named = |name: &str| phases.iter().find(|row| row.phase == name && row.device() == Some(0)).unwrap();
+    let memory = |name: &str| named(name).memory.as_ref().unwrap();
+    assert_eq!((named("forward").count, memory("forward").mean_delta_bytes), (3, 150));
+    assert_eq!((memory("backward").mean_delta_bytes, memory("backward").peak_bytes), (-100, 150));
     let steps = observers.1.finish(&outcome);
-    let losses: Vec<_> = steps.iter().filter(|row| row.device == 0).map(|row| row.loss).collect();
+    let losses: Vec<_> = steps.iter().filter(|row| row.device == Some(0)).map(|row| row.loss).collect();
     assert_eq!(losses, [Some(1.0), Some(0.5), Some(1.0 / 3.0)]);
     assert!(steps.iter().all(|row| row.epoch == Some(7) && row.batch_size == Some(4)));
     assert!(Rows::new(process).site_names().unwrap().values().any(|name| name == "layer1"));
@@ -176,6 +180,66 @@ fn a_forked_child_forgets_the_recorder() {
     let process = trace.process(trace.processes()[0]).unwrap();
     let rows: usize = process.batches(Table::Events, &["seq"]).map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!(rows, 2);
+}
+
+#[test]
+fn a_live_read_is_a_consistent_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
+    // One thread that allocates address n as its n-th event: whatever is read must have no gap.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
+    // Slow enough for sealing to keep up while other tests take the processor.
+    let mut child = Running::start(command.args([run.as_os_str(), counts.as_os_str()]).args(["1", "200"]));
+    let counts = Counts::open(&counts).unwrap();
+    while counts.get(0) < 1000 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    for _ in 0..30 {
+        let trace = Trace::open(&run).unwrap();
+        let process = trace.process(trace.processes()[0]).unwrap();
+        assert_eq!(process.ended, Ended::Running);
+        assert!(process.damage.is_empty(), "{:?}", process.damage);
+        assert_eq!(process.losses().dropped_records, 0);
+        let mut next = 0;
+        for batch in process.batches(Table::Events, &["address"]) {
+            let batch = batch.unwrap();
+            let addresses = batch.column_by_name("address").unwrap().as_primitive::<UInt64Type>();
+            for address in addresses.values() {
+                assert_eq!(*address, next, "a record in the middle is missing");
+                next += 1;
+            }
+        }
+        assert!(next > 0);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn sites_that_come_late_are_recovered_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
+    // Its sites come long after the first parts were sealed, when the string table had names only.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
+    command
+        .args([run.as_os_str(), counts.as_os_str()])
+        .args(["1", "1000"])
+        .env("VICTIM_SITE_AFTER", "600000");
+    let mut child = Running::start(&mut command);
+    let sites = run.join("sites/rank=0/process=0");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !sites.exists() {
+        assert!(std::time::Instant::now() < deadline, "no site was sealed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(tg::recover(&run).unwrap().len(), 1);
+    let trace = Trace::open(&run).unwrap();
+    trace.validate().unwrap();
+    let process = trace.process(trace.processes()[0]).unwrap();
+    let names = Rows::new(&process).site_names().unwrap();
+    assert_eq!(names.into_values().collect::<Vec<_>>(), ["late"]);
 }
 
 #[test]

@@ -267,7 +267,8 @@ fn marks_name_the_phase_that_they_end_and_spans_nest() {
         .0
         .finish(&outcome)
         .into_iter()
-        .map(|row| (row.phase, row.mean_delta_bytes, row.peak_bytes, row.peak_step))
+        .map(|row| (row.phase, row.memory.unwrap()))
+        .map(|(phase, memory)| (phase, memory.mean_delta_bytes, memory.peak_bytes, memory.peak_step))
         .collect();
     let row = |name: &str, delta, peak| (name.to_owned(), delta, peak, Some(3));
     // "start" ended before the device was first used.
@@ -276,7 +277,7 @@ fn marks_name_the_phase_that_they_end_and_spans_nest() {
         [row("forward", 100, 100), row("backward", -50, 150), row("adam", 7, 57), row("optimizer", 0, 57),]
     );
     let steps = observers.1.finish(&outcome);
-    assert_eq!((steps[0].peak_bytes, steps[0].peak_phase.as_deref()), (150, Some("backward")));
+    assert_eq!((steps[0].peak_bytes, steps[0].peak_phase.as_deref()), (Some(150), Some("backward")));
     assert_eq!((steps[0].loss, steps[0].is_complete), (Some(0.5), true));
     let peak = outcome.devices[0].allocated_peak;
     assert_eq!((peak.place.step, outcome.phases.name(peak.place.phase)), (Some(3), Some("backward")));
@@ -298,4 +299,71 @@ fn a_window_has_its_own_peak_and_the_state_before_it() {
         (100, None),
         "nothing happens inside: the state that it opens with"
     );
+}
+
+#[test]
+fn a_window_without_events_shows_what_held() {
+    let builder = TraceBuilder::new().alloc(1, 100).mark("a").mark("b").mark("c").alloc(2, 1);
+    let (process, _folder) = open(&builder);
+    let origin = tidegauge_tests::trace_builder::ORIGIN_NANOS as i64;
+    let window = Window { start_nanos: origin + 1500, end_nanos: origin + 2500 };
+    let (timeline, _) = timeline(&process, window, 10).unwrap();
+    let allocated = timeline.series.iter().find(|series| series.curve == Curve::Allocated).unwrap();
+    assert!(!allocated.buckets.is_empty());
+    assert!(allocated.buckets.iter().all(|bucket| bucket.unwrap().max_bytes == 100), "{allocated:?}");
+    assert_eq!(timeline.start_nanos, window.start_nanos, "a window begins where it was asked to");
+}
+
+#[test]
+fn steps_and_phases_without_allocations_have_times_and_losses() {
+    let builder =
+        (0..3).fold(TraceBuilder::new(), |builder, n| builder.step(n, 0.5, |step| step.mark("forward")));
+    let (process, _folder) = open(&builder);
+    let mut observers = (PhaseTable::new(Window::ALL), StepTable::new(Window::ALL));
+    let outcome = replay(&process, Window::ALL, &mut observers).unwrap();
+    let phases = observers.0.finish(&outcome);
+    assert_eq!((phases.len(), phases[0].count, phases[0].memory.clone()), (1, 3, None));
+    let steps = observers.1.finish(&outcome);
+    assert_eq!(
+        (steps.len(), steps[1].loss, steps[1].peak_bytes, steps[1].device),
+        (3, Some(0.5), None, None)
+    );
+}
+
+#[test]
+fn an_annotation_moves_a_block_to_its_site_for_its_whole_life() {
+    let builder = TraceBuilder::new()
+        .event(EventKind::Alloc, 1, Some(100), Some("old"))
+        .event(EventKind::Annotate, 1, None, Some("before the peak"))
+        .event(EventKind::Alloc, 2, Some(50), Some("old"))
+        .event(EventKind::Annotate, 2, None, Some("after the peak"))
+        .free(1)
+        .free(2)
+        .event(EventKind::Alloc, 2, Some(1), Some("another block"));
+    let (process, _folder) = open(&builder);
+    let at_peak = peaks(&process, Moment::Peak, Window::ALL, Grouping::Site, |_| true).unwrap();
+    let groups: Vec<_> =
+        at_peak[0].groups.iter().map(|group| (group.key.as_deref().unwrap(), group.bytes)).collect();
+    assert_eq!(groups, [("before the peak", 100), ("after the peak", 50)]);
+    let mut holders = HoldersAtPeak::new(Window::ALL);
+    replay(&process, Window::ALL, &mut holders).unwrap();
+    let total: i64 = holders.finish(0).iter().map(|holder| holder.bytes).sum();
+    assert_eq!(total, 150, "in one pass the later annotation is not known yet, and nothing is lost by it");
+}
+
+#[test]
+fn absurd_sizes_and_unknown_segments_are_counted_and_change_nothing() {
+    let builder = TraceBuilder::new()
+        .alloc(1, i64::MAX as u64)
+        .alloc(2, i64::MAX as u64)
+        .alloc(3, 10)
+        .event(EventKind::SegmentFree, 9, Some(1000), None)
+        .event(EventKind::SegmentMap, 0x100, Some(100), None)
+        .event(EventKind::SegmentUnmap, 0x100, Some(40), None)
+        .event(EventKind::SegmentUnmap, 0x128, None, None);
+    let outcome = outcome(&builder);
+    assert_eq!((outcome.anomalies.absurd_sizes, outcome.anomalies.unknown_segments), (2, 1));
+    let device = &outcome.devices[0];
+    assert_eq!((device.allocated_peak.bytes, device.reserved_bytes), (10, Some(0)));
+    assert_eq!(device.reserved_peak.unwrap().bytes, 100);
 }
