@@ -6,7 +6,7 @@ VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint doc bench format-doc sample clean
+.PHONY: demo test lint doc bench format-doc clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
 demo:
