@@ -296,6 +296,8 @@ impl<'a> Plot<'a> {
         };
         let bottom = (down - 5).max(plot.top + 16);
         // Light ground, so that a curve behind the label does not cross it out.
+        // The bound on the width is generous; the text itself is about four fifths of it.
+        let width = width * 4 / 5;
         let left = if matches!(anchor, HPos::Left) { across } else { across - width };
         let ground = Rectangle::new(
             [(left - 2, bottom - 13), (left + width + 2, bottom + 3)],
