@@ -86,7 +86,8 @@ impl Sealer {
         }
         let reserved = self.journal.reserved(None);
         let attempt = self.collect(reserved, false).and_then(|()| {
-            if !self.pending.is_empty() && self.pending_since.elapsed() >= MAX_WAIT {
+            // On a disk that is full a small part now is better than a large one later.
+            if self.pending_since.elapsed() >= MAX_WAIT || self.journal.take_starved() {
                 self.seal_pending()?;
             }
             self.seal_returned()

@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         // A reader that has seen enough (`| head`) is no error.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidegauge: {error:#}");
+            eprintln!("tidegauge: {}", output::describe(&error));
             ExitCode::from(2)
         }
     }

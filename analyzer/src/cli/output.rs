@@ -47,6 +47,15 @@ pub(super) fn style(common: &Common) -> Style {
     Style { is_coloured }
 }
 
+/// An error and its causes in one line; a cause that is told already is not told again.
+pub(super) fn describe(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told {
+        told if told.is_empty() => cause,
+        told if told.contains(&cause) => told,
+        told => format!("{told}: {cause}"),
+    })
+}
+
 /// True if the reader of standard output has gone.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

@@ -30,14 +30,14 @@ fn main() -> ExitCode {
         Command::Recover { run } => match recover(&run) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("tidegauge-record: {error:#}");
+                eprintln!("tidegauge-record: {error}");
                 ExitCode::from(OWN_ERROR)
             }
         },
     }
 }
 
-fn recover(run: &std::path::Path) -> anyhow::Result<()> {
+fn recover(run: &std::path::Path) -> tidegauge_recorder::Result<()> {
     let recovered = tidegauge_recorder::recover(run)?;
     if recovered.is_empty() {
         eprintln!("nothing to recover: every process of this trace is sealed: {}", run.display());

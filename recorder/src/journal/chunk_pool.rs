@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::AtFlags;
 use tidegauge_schemas::journal::{
@@ -23,6 +24,9 @@ const TAG_MASK: u64 = 0xFFF;
 const TAG_SET: u64 = 0x800;
 /// A page "address" that stands for "this chunk has no records".
 const SKIPPED: u64 = 0x1000;
+/// After the disk had no room for a chunk, the next attempt. An attempt takes what room there is until it fails, which
+/// must not happen again and again while a part is being written.
+const RETRY_MAKING_AFTER: Duration = Duration::from_secs(1);
 const NOBODY: u64 = u64::MAX;
 /// How often a record looks again while another thread makes its chunk ready, before it makes one itself: well
 /// under a millisecond.
@@ -45,6 +49,8 @@ struct Chunks {
     /// Chunks that there are: free, used, and in the hands of a thread that makes one ready.
     count: usize,
     peak: usize,
+    /// When the disk last had no room for another.
+    failed_at: Option<Instant>,
 }
 
 /// All chunks of a journal.
@@ -115,6 +121,7 @@ impl ChunkPool {
             next_number: 0,
             count: 0,
             peak: 0,
+            failed_at: None,
         };
         let table = Mapping::anonymous(TABLE_LEN as usize * 8)?;
         Ok(Self { folder, table, chunks: Mutex::new(chunks), making: AtomicU64::new(NOBODY), cap })
@@ -204,7 +211,8 @@ impl ChunkPool {
         if let Some(chunk) = chunks.free.pop() {
             return Ok(chunk);
         }
-        if chunks.count >= self.cap {
+        let has_just_failed = chunks.failed_at.is_some_and(|at| at.elapsed() < RETRY_MAKING_AFTER);
+        if chunks.count >= self.cap || has_just_failed {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         chunks.count += 1;
@@ -212,7 +220,11 @@ impl ChunkPool {
         chunks.next_number += 1;
         let number = chunks.next_number;
         drop(chunks);
-        self.make(number).inspect_err(|_| self.lock().count -= 1)
+        self.make(number).inspect_err(|_| {
+            let mut chunks = self.lock();
+            chunks.count -= 1;
+            chunks.failed_at = Some(Instant::now());
+        })
     }
 
     fn make(&self, number: u32) -> io::Result<ChunkFile> {

@@ -25,7 +25,7 @@ mod slot_words;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::Thread;
 
 use tidegauge_schemas::journal::{
@@ -57,6 +57,8 @@ pub(crate) struct Journal {
     pub(crate) interner: Interner,
     /// Woken when a new chunk is begun.
     provider: OnceLock<Thread>,
+    /// A chunk could not be made: sealed ones are wanted back at once.
+    is_starved: AtomicBool,
     /// Step and epoch that the program is in, for checkpoints that do not say.
     pub(crate) step: AtomicI64,
     pub(crate) epoch: AtomicI64,
@@ -84,6 +86,7 @@ impl Journal {
             control,
             interner,
             provider: OnceLock::new(),
+            is_starved: AtomicBool::new(false),
             step: AtomicI64::new(NONE),
             epoch: AtomicI64::new(NONE),
             pid: std::process::id(),
@@ -142,6 +145,7 @@ impl Journal {
         let place = self.pool.slot_late(seq);
         if place.is_none() {
             self.control.count(Counter::Dropped, 1);
+            self.is_starved.store(true, Ordering::Relaxed);
         }
         self.wake_provider();
         place
@@ -163,11 +167,18 @@ impl Journal {
     pub(crate) fn provide_ahead(&self, ahead: u64) {
         let current = self.reserved(None) / SLOTS_PER_CHUNK;
         for index in current..=current + ahead {
-            // A failure (disk full, cap reached) shows when a record finds no slot, and is counted there.
-            let _ = self.pool.provide(index, true);
+            // A failure (disk full, cap reached) is counted when a record finds no slot.
+            if self.pool.provide(index, true).is_err() {
+                self.is_starved.store(true, Ordering::Relaxed);
+            }
         }
         self.pool.trim(ahead as usize + 2);
         self.control.counter(Counter::PeakJournalBytes).store(self.pool.peak_bytes(), Ordering::Relaxed);
+    }
+
+    /// Whether a chunk could not be made since this was last asked.
+    pub(crate) fn take_starved(&self) -> bool {
+        self.is_starved.swap(false, Ordering::Relaxed)
     }
 
     /// What became of chunk `index`.

@@ -94,6 +94,14 @@ impl<'a> ChunkSlots<'a> {
         Self { index, slots: file.get(CHUNK_HEADER_BYTES..end).unwrap_or(&[]) }
     }
 
+    /// Without the slots of records after `last_seq`.
+    #[must_use]
+    pub fn up_to(self, last_seq: u64) -> Self {
+        let first = self.index * SLOTS_PER_CHUNK;
+        let slots = last_seq.saturating_add(1).saturating_sub(first).min(SLOTS_PER_CHUNK) as usize;
+        Self { slots: &self.slots[..self.slots.len().min(slots * SLOT_BYTES)], ..self }
+    }
+
     /// Calls `each` for every committed slot in order, with its `seq`.
     pub fn scan(&self, mut each: impl FnMut(u64, &Slot)) -> Scan {
         let mut scan = Scan::default();

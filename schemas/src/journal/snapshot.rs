@@ -9,6 +9,10 @@ use super::{CONTROL_FILE, ClockMap, Control, STRINGS_FILE, StringTable};
 use crate::error::{Error, Result};
 use crate::process::Losses;
 
+/// A slot that is written while it is copied may be torn in the copy. It is whole in the next one; what is not after
+/// so many copies is damaged.
+const TORN_READS: u32 = 8;
+
 /// A chunk that holds records.
 #[derive(Debug, Clone)]
 pub struct SnapshotChunk {
@@ -25,14 +29,9 @@ pub struct SnapshotChunk {
 
 impl SnapshotChunk {
     /// Calls `each` for every committed slot, in order.
-    pub fn for_each(&self, mut each: impl FnMut(u64, &super::Slot)) -> Result<Scan> {
-        let each = |seq: u64, slot: &super::Slot| {
-            if seq <= self.last_seq {
-                each(seq, slot);
-            }
-        };
+    pub fn for_each(&self, each: impl FnMut(u64, &super::Slot)) -> Result<Scan> {
         match &self.copy {
-            Some(bytes) => Ok(ChunkSlots::new(self.index, bytes).scan(each)),
+            Some(bytes) => Ok(ChunkSlots::new(self.index, bytes).up_to(self.last_seq).scan(each)),
             None => Ok(ChunkSlots::new(self.index, &read_chunk(&self.path)?).scan(each)),
         }
     }
@@ -121,23 +120,36 @@ fn read_snapshot_chunk(
     last_seq: u64,
     damage: &mut Vec<Error>,
 ) -> Result<Option<SnapshotChunk>> {
-    let bytes = match read_chunk(path) {
-        // A live writer removes surplus chunks.
-        Err(Error::Io { source, .. }) if live && source.kind() == std::io::ErrorKind::NotFound => {
+    let mut attempts = 0;
+    loop {
+        let bytes = match read_chunk(path) {
+            // A live writer removes surplus chunks.
+            Err(Error::Io { source, .. }) if live && source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let ChunkHead::Holds(index) = ChunkHead::parse(&bytes, path)? else { return Ok(None) };
+        if live && head_now(path) != Some(ChunkHead::Holds(index)) {
             return Ok(None);
         }
-        other => other?,
-    };
-    let ChunkHead::Holds(index) = ChunkHead::parse(&bytes, path)? else { return Ok(None) };
-    if live && head_now(path) != Some(ChunkHead::Holds(index)) {
-        return Ok(None);
+        let scan = ChunkSlots::new(index, &bytes).up_to(last_seq).scan(|_, _| ());
+        attempts += 1;
+        if live && scan.damaged > 0 && attempts < TORN_READS {
+            continue;
+        }
+        if bytes.len() < CHUNK_BYTES {
+            let reason = format!("it is cut short to {} bytes, expected {CHUNK_BYTES}", bytes.len());
+            damage.push(Error::DamagedChunk { reason, path: path.to_owned() });
+        }
+        return Ok(Some(SnapshotChunk {
+            index,
+            path: path.to_owned(),
+            scan,
+            copy: live.then_some(bytes),
+            last_seq,
+        }));
     }
-    if bytes.len() < CHUNK_BYTES {
-        let reason = format!("it is cut short to {} bytes, expected {CHUNK_BYTES}", bytes.len());
-        damage.push(Error::DamagedChunk { reason, path: path.to_owned() });
-    }
-    let scan = ChunkSlots::new(index, &bytes).scan(|_, _| ());
-    Ok(Some(SnapshotChunk { index, path: path.to_owned(), scan, copy: live.then_some(bytes), last_seq }))
 }
 
 /// The highest `seq` committed in the newest chunk that has any, or 0.

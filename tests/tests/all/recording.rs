@@ -182,6 +182,36 @@ fn a_forked_child_forgets_the_recorder() {
     assert_eq!(rows, 2);
 }
 
+/// A disk of 8 MiB in a mount namespace of our own, where that is permitted.
+#[test]
+fn a_full_disk_costs_records_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=8m t \"$1\" && \"$2\" \"$1/run\" \"$3\" 2 1000 300000 && cp -r \"$1/run\" \"$3-run\"";
+    let (disk, counts) = (folder.path().join("disk"), folder.path().join("counts"));
+    std::fs::create_dir(&disk).unwrap();
+    let run = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", script, "sh"])
+        .arg(&disk)
+        .arg(env!("CARGO_BIN_EXE_record-victim"))
+        .arg(&counts)
+        .status();
+    if !run.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: a user and mount namespace is not permitted here");
+        return;
+    }
+    let trace = Trace::open(&folder.path().join("counts-run")).unwrap();
+    trace.validate().unwrap();
+    let process = trace.process(trace.processes()[0]).unwrap();
+    let counts = Counts::open(&counts).unwrap();
+    assert_eq!((counts.get(0), counts.get(1)), (300_000, 300_000), "the program went on");
+    let rows: u64 = process.parts(Table::Events).iter().map(|part| part.rows).sum();
+    let dropped = process.losses().dropped_records;
+    // Samples and marks are records too.
+    assert!(rows < 600_000 && rows + dropped >= 600_000, "{rows} rows, {dropped} dropped");
+    // Three chunks fit on the disk: what is more went through chunks that were sealed and used again.
+    assert!(rows > 150_000, "recording goes on when space comes back: {rows}");
+}
+
 #[test]
 fn a_live_read_is_a_consistent_cut() {
     let folder = tempfile::tempdir().unwrap();
