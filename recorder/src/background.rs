@@ -98,7 +98,7 @@ fn provide(active: &'static Active, stop: &StopSignal, interval: Duration, seale
     let mut cpu = CpuMeter::default();
     while stop.given().is_none() {
         let now = Instant::now();
-        let chunk = active.journal.reserved(None) / SLOTS_PER_CHUNK;
+        let chunk = active.journal.reserved() / SLOTS_PER_CHUNK;
         if chunk != seen_chunk {
             // As many as were used since the last look are ready for the time until the next, which may be as long;
             // a lull lets the number sink slowly.

@@ -84,7 +84,7 @@ impl Sealer {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        let reserved = self.journal.reserved(None);
+        let reserved = self.journal.reserved();
         let attempt = self.collect(reserved, false).and_then(|()| {
             // On a disk that is full a small part now is better than a large one later.
             if self.pending_since.elapsed() >= MAX_WAIT || self.journal.take_starved() {

@@ -124,9 +124,9 @@ impl Journal {
         Some(seq)
     }
 
-    /// Records reserved so far; once closed, all there will ever be.
-    pub(crate) fn reserved(&self, closed_at: Option<u64>) -> u64 {
-        closed_at.unwrap_or_else(|| self.gate().load(Ordering::Acquire) & (OPEN - 1))
+    /// Records reserved so far.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.gate().load(Ordering::Acquire) & (OPEN - 1)
     }
 
     /// False once closed, and in a forked child.
@@ -165,7 +165,7 @@ impl Journal {
 
     /// Makes the next chunks ready before they are needed, and gives surplus ones back.
     pub(crate) fn provide_ahead(&self, ahead: u64) {
-        let current = self.reserved(None) / SLOTS_PER_CHUNK;
+        let current = self.reserved() / SLOTS_PER_CHUNK;
         for index in current..=current + ahead {
             // A failure (disk full, cap reached) is counted when a record finds no slot.
             if self.pool.provide(index, true).is_err() {
