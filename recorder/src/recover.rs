@@ -57,7 +57,11 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
     // What could not be read now may be readable later, or by a newer version: it must not be removed.
     let is_unread = |error: &tidegauge_schemas::Error| {
         use tidegauge_schemas::Error as E;
-        matches!(error, E::Io { .. } | E::TooNew { .. } | E::TooOld { .. })
+        match error {
+            // A process killed as it began has no process.json; that will not change.
+            E::Io { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+            error => matches!(error, E::TooNew { .. } | E::TooOld { .. }),
+        }
     };
     if let Some(at) = process.damage.iter().position(is_unread) {
         return Err(process.damage.swap_remove(at).into());

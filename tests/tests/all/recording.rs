@@ -273,6 +273,27 @@ fn sites_that_come_late_are_recovered_once() {
 }
 
 #[test]
+fn a_process_killed_before_it_said_who_it_is_can_be_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
+    let mut child = Running::start(command.args([run.as_os_str(), counts.as_os_str()]).args(["1", "200"]));
+    let counts = Counts::open(&counts).unwrap();
+    while counts.get(0) < 1000 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_file(run.join("_process/rank=0/process=0/process.json")).unwrap();
+    let recovered = tg::recover(&run).unwrap();
+    assert!(recovered[0].records >= counts.get(0) && recovered[0].damage[0].contains("process.json"));
+    let trace = Trace::open(&run).unwrap();
+    let process = trace.process(trace.processes()[0]).unwrap();
+    assert!(process.parts(Table::Events).iter().map(|part| part.rows).sum::<u64>() >= counts.get(0));
+    assert!(process.journal().is_none());
+}
+
+#[test]
 fn two_processes_share_a_run_and_a_restart_joins_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
