@@ -64,19 +64,8 @@ impl TraceBuilder {
         site: Option<&str>,
     ) -> Self {
         let site = site.map_or(0, |site| self.id(site, StringUse::Site));
-        let event = EventSlot {
-            ticks: self.ticks(),
-            kind,
-            device: 0,
-            address: Some(address),
-            size_bytes,
-            stream: None,
-            pool: 0,
-            site,
-            thread: 1,
-            category: None,
-        };
-        self.slots.push(event.encode());
+        let event = device_event(self.ticks(), kind, address, size_bytes, site);
+        self.slots.push(event);
         self
     }
 
@@ -215,6 +204,24 @@ impl TraceBuilder {
         table.extend_from(&bytes, 0);
         table
     }
+}
+
+/// An event of device 0.
+#[must_use]
+pub fn device_event(ticks: u64, kind: EventKind, address: u64, size_bytes: Option<u64>, site: u32) -> Slot {
+    let event = EventSlot {
+        ticks,
+        kind,
+        device: 0,
+        address: Some(address),
+        size_bytes,
+        stream: None,
+        pool: 0,
+        site,
+        thread: 1,
+        category: None,
+    };
+    event.encode()
 }
 
 /// Makes the folder of a trace with one process, and no rows yet.

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use tidegauge_schemas::journal::{CheckpointSlot, ClockMap, EventSlot, SLOTS_PER_CHUNK, Slot, StringTable};
+use tidegauge_schemas::journal::{CheckpointSlot, ClockMap, SLOTS_PER_CHUNK, Slot, StringTable};
 use tidegauge_schemas::layout;
 use tidegauge_schemas::part::{PartWriter, Range};
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{CheckpointKind, EventKind, Table};
 
-use crate::trace_builder::{ORIGIN_NANOS, PROCESS, begin_trace};
+use crate::trace_builder::{ORIGIN_NANOS, PROCESS, begin_trace, device_event};
 
 /// The shape of the loop.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ pub fn slots(shape: TrainingTrace, records: usize) -> Vec<Slot> {
             ticks += 2000 + random() % 3000;
             let address = free_addresses.pop().unwrap_or(0);
             let size_bytes = 512 * (1 + (n * 2_654_435_761) % 4096);
-            slots.push(event(
+            slots.push(device_event(
                 ticks,
                 EventKind::Alloc,
                 address,
@@ -61,7 +61,7 @@ pub fn slots(shape: TrainingTrace, records: usize) -> Vec<Slot> {
             ));
             if n % 2 == 0 {
                 ticks += 500 + random() % 800;
-                slots.push(event(ticks, EventKind::Free, address, None, 0));
+                slots.push(device_event(ticks, EventKind::Free, address, None, 0));
                 free_addresses.push(address);
             } else {
                 kept.push(address);
@@ -69,29 +69,13 @@ pub fn slots(shape: TrainingTrace, records: usize) -> Vec<Slot> {
         }
         for address in kept.into_iter().rev() {
             ticks += 700 + random() % 900;
-            slots.push(event(ticks, EventKind::Free, address, None, 0));
+            slots.push(device_event(ticks, EventKind::Free, address, None, 0));
             free_addresses.push(address);
         }
         slots.push(checkpoint(ticks, CheckpointKind::StepEnd, step));
         step += 1;
     }
     slots
-}
-
-fn event(ticks: u64, kind: EventKind, address: u64, size_bytes: Option<u64>, site: u32) -> Slot {
-    let event = EventSlot {
-        ticks,
-        kind,
-        device: 0,
-        address: Some(address),
-        size_bytes,
-        stream: None,
-        pool: 0,
-        site,
-        thread: 77,
-        category: None,
-    };
-    event.encode()
 }
 
 fn checkpoint(ticks: u64, kind: CheckpointKind, step: i64) -> Slot {

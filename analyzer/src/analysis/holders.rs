@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::replay::{Observed, Observer};
+use crate::replay::{Observed, Observer, Window};
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Total {
@@ -42,17 +42,17 @@ pub struct Holder {
 }
 
 /// Observes and answers who holds memory at the peak of each device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HoldersAtPeak {
     devices: Vec<DeviceHolders>,
-    window: Option<crate::replay::Window>,
+    window: Window,
 }
 
 impl HoldersAtPeak {
     /// At the peak inside of `window`.
     #[must_use]
-    pub fn new(window: crate::replay::Window) -> Self {
-        Self { devices: Vec::new(), window: Some(window) }
+    pub fn new(window: Window) -> Self {
+        Self { devices: Vec::new(), window }
     }
 
     /// The sites that hold something at the peak of a device, the largest first.
@@ -120,10 +120,9 @@ impl Observer for HoldersAtPeak {
             holders.add(before.site, -before.size_bytes, -1);
             holders.add(now.site, now.size_bytes, 1);
         }
-        let (shown, before) = self.window.map_or((true, false), |window| {
-            (window.contains(event.time_nanos), event.time_nanos < window.start_nanos)
-        });
-        if before || (shown && device.allocated_bytes > holders.peak_bytes) {
+        let is_before = event.time_nanos < self.window.start_nanos;
+        let is_shown = self.window.contains(event.time_nanos);
+        if is_before || (is_shown && device.allocated_bytes > holders.peak_bytes) {
             holders.peak_bytes = device.allocated_bytes;
             holders.peak += 1;
         }

@@ -10,7 +10,7 @@ mod timeline;
 
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_set::{LiveBlock, LiveSetAt};
-pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks};
+pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};

@@ -7,7 +7,7 @@ use tidegauge_schemas::{CheckpointKind, ProcessTrace};
 use super::live_set::{LiveBlock, LiveSetAt};
 use crate::error::Result;
 use crate::load::Rows;
-use crate::replay::{EndedPhase, Observed, Observer, Window, replay};
+use crate::replay::{DeviceState, EndedPhase, Observed, Observer, Window, replay};
 
 /// What blocks are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +95,19 @@ pub fn peaks(
     let site_names = Rows::new(process).site_names()?;
     // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
     first.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
+    let moments: Vec<(&DeviceState, u64)> = outcome
+        .devices
+        .iter()
+        .filter(|device| shows(device.device))
+        .filter_map(|device| Some((device, device.allocated_peak.seq?)))
+        .collect();
+    // One pass for all devices.
+    let mut live_sets: Vec<LiveSetAt> =
+        moments.iter().map(|(device, seq)| LiveSetAt::new(device.device, *seq)).collect();
+    replay(process, Window::ALL, &mut live_sets)?;
     let mut found = Vec::new();
-    for device in outcome.devices.iter().filter(|device| shows(device.device)) {
+    for ((device, seq), live) in moments.into_iter().zip(live_sets) {
         let peak = device.allocated_peak;
-        let Some(seq) = peak.seq else { continue };
-        let mut live = LiveSetAt::new(device.device, seq);
-        replay(process, Window::ALL, &mut live)?;
         let (blocks, allocated_bytes) = live.finish();
         let key = |live: &LiveBlock| match grouping {
             Grouping::Site => site_names.get(&live.block.site).cloned(),
@@ -127,7 +134,12 @@ pub fn peaks(
     Ok(found)
 }
 
-fn step_window(process: &ProcessTrace, step: i64) -> Result<Option<Window>> {
+/// The time that a step took; to the end of the trace if that cut it off, `None` if there is no such step. Reads
+/// checkpoints only.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn step_window(process: &ProcessTrace, step: i64) -> Result<Option<Window>> {
     let mut window: Option<Window> = None;
     for row in Rows::new(process).checkpoints() {
         let row = row?;

@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::arguments::{ColorArg, Common};
+use crate::load::Source;
 use crate::render::Style;
+use crate::replay::Outcome;
 
 /// Writes the result to standard output, or to the file that was named.
 pub(super) fn emit(common: &Common, text: &str) -> Result<()> {
@@ -19,6 +21,13 @@ pub(super) fn emit(common: &Common, text: &str) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Writes the result of a replay, after what to know before believing it.
+pub(super) fn emit_replayed(common: &Common, source: &Source, outcome: &Outcome, text: &str) -> Result<()> {
+    common.warn(&source.warnings());
+    common.warn(&outcome.anomalies.warnings());
+    emit(common, text)
 }
 
 /// Writes a file as a whole: under a temporary name first, so that nobody sees half of it.

@@ -33,7 +33,5 @@ pub(super) fn run(args: &Args) -> Result<()> {
         highest.sort_by_key(|(at, _)| *at);
         rows = highest.into_iter().map(|(_, row)| row).collect();
     }
-    common.warn(&source.warnings());
-    common.warn(&outcome.anomalies.warnings());
-    output::emit(common, &render::phases_table(&rows).render(common.format()))
+    output::emit_replayed(common, &source, &outcome, &render::phases_table(&rows).render(common.format()))
 }

@@ -5,11 +5,11 @@ use clap::ValueEnum;
 
 use super::arguments::Common;
 use super::output;
-use crate::analysis::{self, Curve, PhaseTable, StepTable, Timeline};
+use crate::analysis::{self, Curve, PhaseTable, Timeline};
 use crate::load::Source;
 use crate::plot::{self, PlotConfig};
 use crate::render::Format;
-use crate::replay::{Outcome, Window, replay};
+use crate::replay::{Outcome, replay};
 use tidegauge_schemas::ProcessTrace;
 
 /// Kinds of plots.
@@ -51,26 +51,24 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let process = common.only_process(&source)?;
     let config = PlotConfig { width: args.width, height: args.height, title: title(&source, process) };
     let window = match args.step {
-        Some(step) => step_window(process, step).with_context(|| common.run.display().to_string())?,
+        Some(step) => analysis::step_window(process, step)?
+            .with_context(|| format!("the trace has no step {step}: {}", common.run.display()))?,
         None => common.window(process)?,
     };
-    let svg = match args.kind {
+    let (svg, outcome) = match args.kind {
         Kind::Timeline => {
             let (timeline, outcome) = analysis::timeline(process, window, plot::timeline_buckets(&config))?;
-            common.warn(&outcome.anomalies.warnings());
             let device = device_to_draw(common, &timeline, &outcome)?;
-            plot::timeline_svg(&timeline, device, &config)?
+            (plot::timeline_svg(&timeline, device, &config)?, outcome)
         }
         Kind::Phases => {
             let mut phases = PhaseTable::new(window);
             let outcome = replay(process, window, &mut phases)?;
-            common.warn(&outcome.anomalies.warnings());
             let device = common.device.or_else(|| busiest(&outcome)).unwrap_or(-1);
-            plot::phases_svg(&phases.finish(&outcome), device, &config)?
+            (plot::phases_svg(&phases.finish(&outcome), device, &config)?, outcome)
         }
     };
-    common.warn(&source.warnings());
-    output::emit(common, &svg)
+    output::emit_replayed(common, &source, &outcome, &svg)
 }
 
 fn title(source: &Source, process: &ProcessTrace) -> String {
@@ -81,15 +79,6 @@ fn title(source: &Source, process: &ProcessTrace) -> String {
     let model = source.trace.info.config.get("model").and_then(serde_json::Value::as_str);
     let model = model.map(|model| format!(" ({model})")).unwrap_or_default();
     format!("{name}{model}, {}", process.id)
-}
-
-fn step_window(process: &ProcessTrace, step: i64) -> Result<Window> {
-    let mut steps = StepTable::new(Window::ALL);
-    let outcome = replay(process, Window::ALL, &mut steps)?;
-    let Some(row) = steps.finish(&outcome).into_iter().find(|row| row.step == step) else {
-        bail!("the trace has no step {step}");
-    };
-    Ok(Window { start_nanos: row.begin_nanos, end_nanos: row.begin_nanos + row.duration_nanos })
 }
 
 /// The device that was asked for, else the one with the highest peak; the host if there are only samples of it.

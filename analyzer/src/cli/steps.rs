@@ -30,7 +30,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         rows.truncate(top);
         rows.sort_by_key(|row| (row.device, row.begin_nanos));
     }
-    common.warn(&source.warnings());
-    common.warn(&outcome.anomalies.warnings());
-    output::emit(common, &render::steps_table(&rows, outcome.first_nanos()).render(common.format()))
+    output::emit_replayed(
+        common,
+        &source,
+        &outcome,
+        &render::steps_table(&rows, outcome.first_nanos()).render(common.format()),
+    )
 }

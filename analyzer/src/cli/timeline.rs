@@ -29,9 +29,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (mut timeline, outcome) = analysis::timeline(process, common.window(process)?, buckets)?;
     let selection = common.selection();
     timeline.series.retain(|series| selection.shows_device(series.device));
-    common.warn(&source.warnings());
-    common.warn(&outcome.anomalies.warnings());
     let table =
         if for_people { render::timeline_people_table(&timeline) } else { render::timeline_table(&timeline) };
-    output::emit(common, &table.render(format))
+    output::emit_replayed(common, &source, &outcome, &table.render(format))
 }

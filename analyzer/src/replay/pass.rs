@@ -69,6 +69,12 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     }
 }
 
+impl<O: Observer> Observer for Vec<O> {
+    fn observe(&mut self, observed: &Observed<'_>) {
+        self.iter_mut().for_each(|observer| observer.observe(observed));
+    }
+}
+
 impl<O: Observer> Observer for &mut O {
     fn observe(&mut self, observed: &Observed<'_>) {
         (**self).observe(observed);
