@@ -13,10 +13,18 @@ use crate::journal::Journal;
 static ACTIVE: AtomicPtr<Active> = AtomicPtr::new(std::ptr::null_mut());
 
 thread_local! {
-    /// Process and thread: a fork has another.
-    static THREAD_ID: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-    /// Generation of a journal, and the site of this thread in it.
-    static SITE: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// Generation of the journal that this thread was last known to, and what it is there. A fork that records has
+    /// a generation of its own.
+    static HERE: Cell<(u32, Here)> = const { Cell::new((0, Here { thread: 0, site: 0 })) };
+}
+
+/// A thread, as a journal knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    /// The operating system's id of the thread.
+    thread: u32,
+    /// The site that it is in; 0 none.
+    site: u32,
 }
 
 /// Ids of the metrics that the recorder itself samples.
@@ -31,7 +39,7 @@ struct Metrics {
 /// A running recorder. Lives as long as the process: a thread may come to it at any time.
 #[derive(Debug)]
 pub(crate) struct Active {
-    pub(crate) journal: &'static Journal,
+    pub(crate) journal: Journal,
     host: Option<HostProbe>,
     counters_at_checkpoints: bool,
     metrics: Metrics,
@@ -45,7 +53,7 @@ pub(crate) fn active() -> Option<&'static Active> {
 }
 
 impl Active {
-    pub(crate) fn new(journal: &'static Journal, counters_at_checkpoints: bool) -> Self {
+    pub(crate) fn new(journal: Journal, counters_at_checkpoints: bool) -> Self {
         let id = |metric: metrics::Metric| journal.intern(metric.name, StringUse::Name);
         let metrics = Metrics {
             rss: id(metrics::RSS),
@@ -78,19 +86,28 @@ impl Active {
     }
 
     /// An allocation by this thread, at the site that it is in.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn alloc(&self, device: i16, address: u64, size_bytes: u64) {
-        self.event(EventKind::Alloc, device, address, Some(size_bytes), self.site());
+        let here = self.here();
+        self.event(EventKind::Alloc, device, address, Some(size_bytes), here.site, here.thread);
     }
 
     /// A free by this thread.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn free(&self, device: i16, address: u64) {
-        self.event(EventKind::Free, device, address, None, 0);
+        self.event(EventKind::Free, device, address, None, 0, self.here().thread);
     }
 
-    #[inline]
-    fn event(&self, kind: EventKind, device: i16, address: u64, size_bytes: Option<u64>, site: u32) {
+    #[inline(always)]
+    fn event(
+        &self,
+        kind: EventKind,
+        device: i16,
+        address: u64,
+        size_bytes: Option<u64>,
+        site: u32,
+        thread: u32,
+    ) {
         let event = EventSlot {
             ticks: self.journal.ticks(),
             kind,
@@ -100,10 +117,10 @@ impl Active {
             stream: None,
             pool: 0,
             site,
-            thread: self.thread_id(),
+            thread,
             category: None,
         };
-        self.journal.record(event.encode());
+        self.journal.record(&event.encode());
     }
 
     /// A checkpoint, and with it the process's counters if they were asked for.
@@ -114,11 +131,11 @@ impl Active {
             name: checkpoint.name,
             step: checkpoint.step.or_else(|| self.journal.current_step()),
             epoch: checkpoint.epoch.or_else(|| self.journal.current_epoch()),
-            thread: self.thread_id(),
+            thread: self.here().thread,
             value: checkpoint.value,
             batch_size: checkpoint.batch_size,
         };
-        let seq = self.journal.record(slot.encode());
+        let seq = self.journal.record(&slot.encode());
         if self.counters_at_checkpoints && seq.is_some() {
             self.sample_host(seq);
         }
@@ -137,8 +154,8 @@ impl Active {
     fn sample(&self, metric: u32, device: i16, value: f64, checkpoint: Option<u64>) {
         let ticks = self.journal.ticks();
         let slot =
-            SampleSlot { ticks, metric, device, pid: None, value, checkpoint, thread: self.thread_id() };
-        self.journal.record(slot.encode());
+            SampleSlot { ticks, metric, device, pid: None, value, checkpoint, thread: self.here().thread };
+        self.journal.record(&slot.encode());
     }
 
     /// Samples the process's memory, as of the checkpoint with that `seq` if there is one.
@@ -163,38 +180,39 @@ impl Active {
         self.host.is_some()
     }
 
-    /// The operating system's id of this thread.
-    #[inline]
-    fn thread_id(&self) -> u32 {
-        let pid = self.journal.pid;
-        match THREAD_ID.try_with(Cell::get) {
-            Ok((known_pid, id)) if known_pid == pid => id,
-            _ => {
-                let id = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-                // While the thread's locals are being destroyed the id is asked for each time.
-                let _ = THREAD_ID.try_with(|known| known.set((pid, id)));
-                id
-            }
+    /// This thread as this journal knows it.
+    #[inline(always)]
+    fn here(&self) -> Here {
+        match HERE.get() {
+            (generation, here) if generation == self.journal.generation => here,
+            _ => self.arrive(),
         }
     }
 
-    fn site(&self) -> u32 {
-        match SITE.try_with(Cell::get) {
-            Ok((generation, site)) if generation == self.journal.generation => site,
-            _ => 0,
-        }
+    #[cold]
+    #[inline(never)]
+    fn arrive(&self) -> Here {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        let here = Here { thread, site: 0 };
+        HERE.set((self.journal.generation, here));
+        here
     }
 
-    /// Puts this thread at a site; the one before, to come back to.
-    pub(crate) fn enter_site(&self, name: &str) -> (u32, u32) {
+    /// Puts this thread at a site; where it was before, to come back to.
+    pub(crate) fn enter_site(&self, name: &str) -> Here {
+        let before = self.here();
         let site = self.journal.intern(name, StringUse::Site);
-        SITE.replace((self.journal.generation, site))
+        HERE.set((self.journal.generation, Here { site, ..before }));
+        before
     }
-}
 
-/// Puts this thread back to the site that it was at.
-pub(crate) fn leave_site(before: (u32, u32)) {
-    SITE.set(before);
+    /// Puts this thread back to where it was before it entered a site.
+    pub(crate) fn leave_site(&self, before: Here) {
+        // A journal that was begun since then knows this thread otherwise.
+        if HERE.get().0 == self.journal.generation {
+            HERE.set((self.journal.generation, before));
+        }
+    }
 }
 
 /// A checkpoint to be recorded; what is `None` is taken from where the program is, or unknown.

@@ -65,7 +65,7 @@ pub(crate) fn spawn_sealer(
 ) -> std::io::Result<JoinHandle<Finished>> {
     spawn("tidegauge-seal", move || {
         let mut cpu = CpuMeter::default();
-        let mut sealer = Sealer::new(active.journal, target);
+        let mut sealer = Sealer::new(&active.journal, target);
         loop {
             if let Some(reserved) = stop.given() {
                 let finished = sealer.finish(reserved);

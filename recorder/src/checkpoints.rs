@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use tidegauge_schemas::CheckpointKind;
 
-use crate::active::{self, Active, Checkpoint, active};
+use crate::active::{Active, Checkpoint, Here, active};
 
 /// Guards end on the thread that they began on, since spans nest by thread.
 type OnThisThread = PhantomData<*const ()>;
@@ -146,20 +146,20 @@ pub fn counter(name: &str, value: f64) {
 #[inline]
 #[must_use = "the site is left when the guard is dropped"]
 pub fn site(name: &str) -> Site {
-    Site { before: active().map(|active| active.enter_site(name)), thread: PhantomData }
+    Site { entered: active().map(|active| (active, active.enter_site(name))), thread: PhantomData }
 }
 
 /// A site that this thread is at.
 #[derive(Debug)]
 pub struct Site {
-    before: Option<(u32, u32)>,
+    entered: Option<(&'static Active, Here)>,
     thread: OnThisThread,
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if let Some(before) = self.before {
-            active::leave_site(before);
+        if let Some((active, before)) = self.entered {
+            active.leave_site(before);
         }
     }
 }

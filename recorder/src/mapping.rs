@@ -84,11 +84,6 @@ impl Mapping {
         unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.bytes, advice) }?;
         Ok(())
     }
-
-    /// Forgets the mapping without unmapping it, for when a thread may still store to it.
-    pub(crate) fn leak(self) {
-        std::mem::forget(self);
-    }
 }
 
 impl Drop for Mapping {

@@ -98,8 +98,8 @@ impl RecorderBuilder {
         let journal = Journal::create(folder.into(), self.journal_cap_bytes, generation).map_err(failed)?;
         // Both live as long as the process: a thread may be between the check and the record at any time. What they
         // hold of weight is given back by `stop`.
-        let journal: &'static Journal = Box::leak(Box::new(journal));
         let active: &'static Active = Box::leak(Box::new(Active::new(journal, self.counters_at_checkpoints)));
+        let journal = &active.journal;
         let stop: &'static StopSignal = Box::leak(Box::default());
 
         let mut info = identity::process_info(&claim.info.run_id, claim.id, journal.source().as_str());
@@ -189,7 +189,7 @@ impl Recorder {
 
     fn close(&mut self) -> Result<()> {
         let Some(threads) = self.threads.take() else { return Ok(()) };
-        let journal = self.active.journal;
+        let journal = &self.active.journal;
         self.active.uninstall();
         if journal.pid != std::process::id() {
             // A forked child: neither the threads nor the trace are its own.

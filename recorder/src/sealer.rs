@@ -7,7 +7,7 @@ use tidegauge_schemas::part::Range;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
-use crate::journal::{ChunkState, Journal, MappedChunk};
+use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
 use crate::part_target::{PartTarget, RangeSeal};
 use crate::ticks;
 
@@ -239,9 +239,4 @@ impl Sealer {
             self.anchors.drain(1..MAX_ANCHORS / 2);
         }
     }
-}
-
-/// How many slots of chunk `index` are taken when `reserved` records have been.
-fn reserved_in(index: u64, reserved: u64) -> u64 {
-    reserved.saturating_sub(index * SLOTS_PER_CHUNK).min(SLOTS_PER_CHUNK)
 }

@@ -10,49 +10,43 @@
 //!      provide ────────┘                  └──► sealer: when every slot of it is committed, Parquet; then recycled
 //! ```
 //!
-//! Invariants:
-//! * A chunk is recycled only when every slot that was reserved in it is committed: a thread that sleeps between
-//!   reserving and committing therefore always finds its chunk mapped and still its own.
-//! * The gate lies in memory that a forked child sees as zeros, and a ticket below [`OPEN`] records nothing: a
-//!   child forgets the recorder, whichever way it was forked.
-//! * A table entry changes from an older chunk to "ready" or to "skipped", never back, for each chunk index.
+//! What threads meet in is [`slots`]; this module adds the clock, names, counters and the threads that are woken.
 
-mod chunk_pool;
+mod chunk_files;
 mod control_file;
+mod environment;
 mod interner;
-mod slot_words;
+pub(crate) mod slots;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::Thread;
 
 use tidegauge_schemas::journal::{
-    ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse, commit_word,
+    CHUNK_BYTES, ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse, commit_word,
 };
 
-use chunk_pool::ChunkPool;
-pub(crate) use chunk_pool::{ChunkState, MappedChunk};
+use chunk_files::ChunkFolder;
 use control_file::ControlFile;
 pub(crate) use interner::Interner;
-use slot_words::SlotWords;
+pub(crate) use slots::{ChunkState, MappedChunk, reserved_in};
+use slots::{SlotWords, Slots};
 
 use crate::mapping::Mapping;
 use crate::ticks;
 
-/// Set in the gate while the journal takes records; below it, a ticket is worth nothing.
-const OPEN: u64 = 1 << 62;
-
 /// No step or epoch.
 const NONE: i64 = i64::MIN;
+/// Fewest chunks that recording can go on with: one written to, one ahead, two being sealed.
+const MIN_CHUNKS: usize = 4;
 
 /// A journal that threads write to.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    gate: Mapping,
+    slots: Slots<ChunkFolder, Mapping>,
     source: ClockSource,
-    pool: ChunkPool,
     pub(crate) control: ControlFile,
     pub(crate) interner: Interner,
     /// Woken when a new chunk is begun.
@@ -64,7 +58,8 @@ pub(crate) struct Journal {
     pub(crate) epoch: AtomicI64,
     /// The process that made it.
     pub(crate) pid: u32,
-    /// Tells this journal from others of the same process, in thread-local state.
+    /// Tells this journal from others of the same process, and from one that it inherited by fork, in thread-local
+    /// state.
     pub(crate) generation: u32,
 }
 
@@ -76,13 +71,13 @@ impl Journal {
         gate.wipe_on_fork()?;
         let control = ControlFile::create(&folder, source)?;
         let interner = Interner::create(&folder)?;
-        let pool = ChunkPool::new(folder, cap_bytes)?;
-        pool.provide(0, true)?;
-        gate.words()[0].store(OPEN, Ordering::Release);
+        let table = Mapping::anonymous(environment::TABLE_LEN as usize * 8)?;
+        let cap_chunks = (cap_bytes / CHUNK_BYTES as u64) as usize;
+        let cap_chunks = cap_chunks.clamp(MIN_CHUNKS, environment::TABLE_LEN as usize / 2);
+        let slots = Slots::new(gate, table, ChunkFolder(folder), cap_chunks)?;
         Ok(Self {
-            gate,
+            slots,
             source,
-            pool,
             control,
             interner,
             provider: OnceLock::new(),
@@ -94,13 +89,8 @@ impl Journal {
         })
     }
 
-    #[inline]
-    fn gate(&self) -> &AtomicU64 {
-        &self.gate.words()[0]
-    }
-
     /// Clock ticks now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ticks(&self) -> u64 {
         ticks::now(self.source)
     }
@@ -110,14 +100,14 @@ impl Journal {
     }
 
     /// Writes a record; its `seq`, or `None` if it was dropped or the journal takes none (closed, or this is a fork).
-    #[inline]
-    pub(crate) fn record(&self, slot: Slot) -> Option<u64> {
-        let seq = self.gate().fetch_add(1, Ordering::Relaxed).checked_sub(OPEN)?;
-        let place = match self.pool.slot(seq) {
+    #[inline(always)]
+    pub(crate) fn record(&self, slot: &Slot) -> Option<u64> {
+        let (seq, place) = self.slots.reserve()?;
+        let place = match place {
             Some(place) => place,
             None => self.slot_late(seq)?,
         };
-        place.store(&slot, commit_word(seq, &slot));
+        place.store(slot, commit_word(seq, slot));
         if seq.is_multiple_of(SLOTS_PER_CHUNK) {
             self.wake_provider();
         }
@@ -126,23 +116,24 @@ impl Journal {
 
     /// Records reserved so far.
     pub(crate) fn reserved(&self) -> u64 {
-        self.gate().load(Ordering::Acquire) & (OPEN - 1)
+        self.slots.reserved()
     }
 
     /// False once closed, and in a forked child.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.gate().load(Ordering::Relaxed) >= OPEN
+        self.slots.next_seq().is_some()
     }
 
     /// Takes no more records; the number of those reserved before.
     pub(crate) fn close(&self) -> u64 {
-        self.gate().fetch_and(!OPEN, Ordering::AcqRel).saturating_sub(OPEN)
+        self.slots.close()
     }
 
     #[cold]
+    #[inline(never)]
     fn slot_late(&self, seq: u64) -> Option<SlotWords<'_>> {
-        let place = self.pool.slot_late(seq);
+        let place = self.slots.slot_late(seq);
         if place.is_none() {
             self.control.count(Counter::Dropped, 1);
             self.is_starved.store(true, Ordering::Relaxed);
@@ -151,6 +142,8 @@ impl Journal {
         place
     }
 
+    #[cold]
+    #[inline(never)]
     fn wake_provider(&self) {
         if let Some(thread) = self.provider.get() {
             thread.unpark();
@@ -168,12 +161,13 @@ impl Journal {
         let current = self.reserved() / SLOTS_PER_CHUNK;
         for index in current..=current + ahead {
             // A failure (disk full, cap reached) is counted when a record finds no slot.
-            if self.pool.provide(index, true).is_err() {
+            if self.slots.provide(index).is_err() {
                 self.is_starved.store(true, Ordering::Relaxed);
             }
         }
-        self.pool.trim(ahead as usize + 2);
-        self.control.counter(Counter::PeakJournalBytes).store(self.pool.peak_bytes(), Ordering::Relaxed);
+        self.slots.trim(ahead as usize + 2);
+        let peak_bytes = (self.slots.peak_chunks() * CHUNK_BYTES) as u64;
+        self.control.counter(Counter::PeakJournalBytes).store(peak_bytes, Ordering::Relaxed);
     }
 
     /// Whether a chunk could not be made since this was last asked.
@@ -183,31 +177,28 @@ impl Journal {
 
     /// What became of chunk `index`.
     pub(crate) fn chunk(&self, index: u64) -> ChunkState<'_> {
-        self.pool.state(index)
+        self.slots.chunk(index)
     }
 
     /// Declares a chunk that was never made ready to be without records.
     pub(crate) fn skip_chunk(&self, index: u64) {
-        self.pool.skip(index);
+        self.slots.skip(index);
     }
 
     /// Gives a chunk back whose records are durable elsewhere.
     pub(crate) fn recycle(&self, chunk: &MappedChunk) {
-        self.pool.recycle(chunk);
+        self.slots.recycle(chunk);
     }
 
     /// Unmaps all chunks, or none if a thread may still store to one.
     pub(crate) fn release_chunks(&self, all_committed: bool) {
-        self.pool.release(all_committed);
+        self.slots.release(all_committed);
     }
 
     /// The id of a name; 0 in a forked child and once closed.
     pub(crate) fn intern(&self, text: &str, used: StringUse) -> u32 {
-        let seq = self.gate().load(Ordering::Relaxed);
-        if seq < OPEN {
-            return 0;
-        }
-        self.interner.intern(text, used, seq - OPEN, self.ticks()).unwrap_or_else(|| {
+        let Some(seq) = self.slots.next_seq() else { return 0 };
+        self.interner.intern(text, used, seq, self.ticks()).unwrap_or_else(|| {
             self.control.count(Counter::OverflowedNames, 1);
             OVERFLOW_ID
         })

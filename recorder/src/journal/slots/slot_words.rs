@@ -1,26 +1,27 @@
 //! A slot in mapped memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use tidegauge_schemas::journal::{SLOT_WORDS, Slot};
 
+use super::super::environment::AtomicU64;
+
 /// The eight words of one slot.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SlotWords<'a>(&'a [AtomicU64; SLOT_WORDS]);
+pub(crate) struct SlotWords<'a>(pub(super) &'a [AtomicU64; SLOT_WORDS]);
 
-impl<'a> SlotWords<'a> {
-    /// Slot `number` of these.
-    #[inline]
-    pub(crate) fn new(slots: &'a [AtomicU64], number: usize) -> Option<Self> {
-        slots.as_chunks::<SLOT_WORDS>().0.get(number).map(Self)
-    }
-
+impl SlotWords<'_> {
     /// Stores the fields, then the commit word: a reader that sees it sees the fields.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store(self, slot: &Slot, commit: u64) {
-        for (word, value) in self.0.iter().zip(slot).skip(1) {
-            word.store(*value, Ordering::Relaxed);
-        }
+        // Word by word, not in a loop: so the fields stay in registers until they are stored.
+        self.0[1].store(slot[1], Ordering::Relaxed);
+        self.0[2].store(slot[2], Ordering::Relaxed);
+        self.0[3].store(slot[3], Ordering::Relaxed);
+        self.0[4].store(slot[4], Ordering::Relaxed);
+        self.0[5].store(slot[5], Ordering::Relaxed);
+        self.0[6].store(slot[6], Ordering::Relaxed);
+        self.0[7].store(slot[7], Ordering::Relaxed);
         self.0[0].store(commit, Ordering::Release);
     }
 

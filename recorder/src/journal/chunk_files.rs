@@ -1,0 +1,80 @@
+//! Chunks as mapped files in the journal's folder.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::AtFlags;
+use tidegauge_schemas::journal::CHUNK_BYTES;
+
+use super::slots::{ChunkFiles, Words};
+use crate::mapping::{Mapping, create_reserved};
+
+/// The folder that they lie in.
+#[derive(Debug)]
+pub(crate) struct ChunkFolder(pub(super) OwnedFd);
+
+impl ChunkFiles for ChunkFolder {
+    type Memory = Mapping;
+
+    fn make(&self, number: u32) -> io::Result<Mapping> {
+        let file = create_reserved(&self.0, ChunkName::new(number).as_c_str(), CHUNK_BYTES)?;
+        Mapping::file(&file, CHUNK_BYTES)
+    }
+
+    fn remove(&self, number: u32) {
+        // A failure leaves a file with a chunk number that is sealed already.
+        let _ = rustix::fs::unlinkat(&self.0, ChunkName::new(number).as_c_str(), AtFlags::empty());
+    }
+}
+
+impl Words for Mapping {
+    #[inline]
+    fn words(&self) -> &[std::sync::atomic::AtomicU64] {
+        Self::words(self)
+    }
+
+    fn populate(&self) {
+        // Where the kernel cannot, the first stores fault.
+        let _ = Self::populate(self);
+    }
+}
+
+/// `chunk-NNNNNNNNNN` without the heap.
+struct ChunkName([u8; 17]);
+
+impl ChunkName {
+    fn new(number: u32) -> Self {
+        let mut name = *b"chunk-0000000000\0";
+        let mut rest = number;
+        // Ten digits hold every u32.
+        for digit in name[6..16].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Self(name)
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"chunk")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_and_go_as_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ChunkFolder(std::fs::File::open(folder.path()).unwrap().into());
+        let memory = files.make(4_294_967_295).unwrap();
+        Words::words(&memory)[1].store(5, std::sync::atomic::Ordering::Release);
+        let path = folder.path().join("chunk-4294967295");
+        assert_eq!(std::fs::read(&path).unwrap()[8], 5);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), CHUNK_BYTES as u64);
+        assert!(files.make(4_294_967_295).is_err(), "a file is never taken over");
+        files.remove(4_294_967_295);
+        assert!(!path.exists());
+    }
+}
