@@ -7,10 +7,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tidegauge_schemas::journal::{Counter, SLOTS_PER_CHUNK};
+use tidegauge_schemas::part_target::PartTarget;
 
 use crate::active::Active;
 use crate::guard::OwnWork;
-use crate::part_target::PartTarget;
 use crate::sealer::{Finished, Sealer};
 use crate::ticks;
 

@@ -35,7 +35,6 @@ mod host;
 mod identity;
 mod journal;
 mod mapping;
-mod part_target;
 mod recorder;
 mod recover;
 mod run_folder;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tidegauge_schemas::journal::{CONTROL_FILE, Control, Counter};
+use tidegauge_schemas::part_target::PartTarget;
 use tidegauge_schemas::process::{Cost, Ended, ProcessInfo};
 use tidegauge_schemas::run::sync_folder;
 
@@ -16,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::guard::OwnWork;
 use crate::identity;
 use crate::journal::Journal;
-use crate::part_target::PartTarget;
 use crate::run_folder::{self, Existing};
 use crate::sealer::Finished;
 use crate::ticks;

@@ -8,12 +8,12 @@ use std::path::Path;
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::part::Range;
+use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{ProcessTrace, Table, Trace};
 
 use crate::error::{Error, Result};
-use crate::part_target::{PartTarget, RangeSeal};
 
 /// Chunks in a recovered part: half a million records.
 const CHUNKS_PER_PART: usize = 16;
@@ -95,7 +95,6 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
             let mut seal = RangeSeal::begin(&target, tables.into_iter(), &journal.clock, strings);
             for chunk in range {
                 chunk.for_each(|seq, slot| seal.push(seq, slot))?;
-                seal.end_chunk()?;
             }
             result.records += seal.records();
             let consumed = Range { first: range[0].index, last: range[range.len() - 1].index };

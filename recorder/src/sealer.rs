@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tidegauge_schemas::journal::{ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PER_CHUNK, StringTable};
 use tidegauge_schemas::part::Range;
+use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
 use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
-use crate::part_target::{PartTarget, RangeSeal};
 use crate::ticks;
 
 /// Chunks in a part: a quarter of a million records, about a megabyte, so that the journal stays small.
@@ -201,7 +201,6 @@ impl Sealer {
         let mut holes = 0;
         for chunk in &self.pending {
             holes += chunk.for_each(|seq, slot| seal.push(seq, slot)).holes;
-            seal.end_chunk()?;
         }
         let records = seal.records();
         let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;

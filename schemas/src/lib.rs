@@ -18,6 +18,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod part;
 pub mod part_list;
+pub mod part_target;
 pub mod process;
 mod process_trace;
 pub mod rows;

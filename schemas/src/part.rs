@@ -8,7 +8,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::{AsArray as _, RecordBatch, new_null_array};
 use arrow::datatypes::{FieldRef, Schema, UInt64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -18,7 +18,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::error::{Error, Result};
@@ -68,18 +68,23 @@ impl std::fmt::Display for Range {
     }
 }
 
-/// Encodings, measured on training-like traces: `seq` and `time` as deltas (a fraction of a byte a row), everything
-/// else as dictionaries (a training loop repeats itself), zstd 1 (higher levels gain little and cost much).
+/// Encodings, measured on training-like traces: what ascends or hardly changes as deltas (a fraction of a byte a row,
+/// and cheaper to write than looking every value up), everything else as dictionaries (a training loop repeats
+/// itself), zstd 1 (higher levels gain little and cost much).
 fn writer_properties() -> WriterProperties {
-    WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_column_dictionary_enabled("seq".into(), false)
-        .set_column_encoding("seq".into(), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled("time".into(), false)
-        .set_column_encoding("time".into(), Encoding::DELTA_BINARY_PACKED)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
-        .set_created_by(concat!("tidegauge ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_write_batch_size(8192)
+        .set_created_by(concat!("tidegauge ", env!("CARGO_PKG_VERSION")).to_owned());
+    ["seq", "time", "device", "thread"]
+        .into_iter()
+        .fold(properties, |properties, column| {
+            properties
+                .set_column_dictionary_enabled(column.into(), false)
+                .set_column_encoding(column.into(), Encoding::DELTA_BINARY_PACKED)
+        })
         .build()
 }
 
@@ -255,14 +260,42 @@ impl Part {
             .with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
             .map_err(damaged.clone())?;
-        let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
+        // What the file says to be null throughout need not be decoded.
+        let (unknown, known): (Vec<&str>, Vec<&str>) =
+            columns.iter().partition(|column| is_unknown(metadata.metadata(), column));
+        let is_complete = unknown.is_empty();
+        let wanted: Vec<FieldRef> = columns
+            .iter()
+            .filter_map(|column| metadata.schema().field_with_name(column).ok().cloned().map(Arc::new))
+            .collect();
+        let wanted = Arc::new(Schema::new(wanted));
+        let mask = ProjectionMask::columns(metadata.parquet_schema(), known.iter().copied());
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_projection(mask)
             .with_batch_size(batch_rows)
             .build()
             .map_err(damaged.clone())?;
-        Ok(reader.map(move |batch| batch.map_err(|source| damaged(source.into()))))
+        let complete = move |batch: RecordBatch| {
+            if is_complete {
+                return Ok(batch);
+            }
+            let columns = wanted.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+                Some(column) => Arc::clone(column),
+                None => new_null_array(field.data_type(), batch.num_rows()),
+            });
+            RecordBatch::try_new(Arc::clone(&wanted), columns.collect())
+        };
+        Ok(reader.map(move |batch| batch.and_then(&complete).map_err(|source| damaged(source.into()))))
     }
+}
+
+/// Whether a column is null in every row, by what the footer says.
+fn is_unknown(metadata: &ParquetMetaData, column: &str) -> bool {
+    metadata.row_groups().iter().all(|group| {
+        let chunk = group.columns().iter().find(|chunk| chunk.column_path().string() == column);
+        let nulls = chunk.and_then(|chunk| chunk.statistics()?.null_count_opt());
+        nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(group.num_rows()))
+    })
 }
 
 fn open_reader(path: &Path) -> Result<(File, ArrowReaderMetadata)> {

@@ -5,48 +5,127 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Builder, Int16Builder, Int32Array, Int32Builder, Int64Builder,
-    RecordBatch, StringArray, TimestampNanosecondBuilder, UInt32Builder, UInt64Builder,
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    ArrowPrimitiveType, Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type,
+    UInt64Type,
 };
-use arrow::datatypes::Int32Type;
 
 use crate::journal::{
     CheckpointSlot, ClockCursor, ClockMap, EventSlot, JournalString, Record, SampleSlot, Slot, StringTable,
 };
 use crate::kinds::{Category, CheckpointKind, EventKind};
+use crate::part::BATCH_ROWS;
 use crate::table::Table;
+
+/// A column in which a value may be unknown. Building it costs little where none or all are.
+#[derive(Debug)]
+struct OptionColumn<P: ArrowPrimitiveType> {
+    values: Vec<P::Native>,
+    is_known: Vec<bool>,
+    /// Rows before the first known value; they are in the vectors only once there is one.
+    leading_unknown: usize,
+    unknown: usize,
+}
+
+impl<P: ArrowPrimitiveType> Default for OptionColumn<P> {
+    fn default() -> Self {
+        Self { values: Vec::new(), is_known: Vec::new(), leading_unknown: 0, unknown: 0 }
+    }
+}
+
+impl<P: ArrowPrimitiveType> OptionColumn<P> {
+    #[inline]
+    fn push(&mut self, value: Option<P::Native>) {
+        if value.is_none() {
+            self.unknown += 1;
+            if self.values.is_empty() {
+                self.leading_unknown += 1;
+                return;
+            }
+        } else if self.values.is_empty() {
+            self.begin();
+        }
+        self.values.push(value.unwrap_or_default());
+        self.is_known.push(value.is_some());
+    }
+
+    #[cold]
+    fn begin(&mut self) {
+        self.values.reserve(BATCH_ROWS);
+        self.is_known.reserve(BATCH_ROWS);
+        self.values.resize(self.leading_unknown, P::default_value());
+        self.is_known.resize(self.leading_unknown, false);
+    }
+
+    fn finish(&mut self) -> PrimitiveArray<P> {
+        let column = std::mem::take(self);
+        if column.values.is_empty() {
+            return PrimitiveArray::new_null(column.leading_unknown);
+        }
+        let nulls = (column.unknown > 0).then(|| NullBuffer::from(column.is_known));
+        PrimitiveArray::new(column.values.into(), nulls)
+    }
+}
+
+/// A column in which every value is known.
+#[derive(Debug)]
+struct Column<P: ArrowPrimitiveType>(Vec<P::Native>);
+
+impl<P: ArrowPrimitiveType> Default for Column<P> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<P: ArrowPrimitiveType> Column<P> {
+    #[inline]
+    fn push(&mut self, value: P::Native) {
+        if self.0.is_empty() {
+            self.0.reserve(BATCH_ROWS);
+        }
+        self.0.push(value);
+    }
+
+    fn finish(&mut self) -> PrimitiveArray<P> {
+        PrimitiveArray::new(std::mem::take(&mut self.0).into(), None)
+    }
+}
+
+type TimeColumn = Column<TimestampNanosecondType>;
 
 /// A text column of many repeated values.
 #[derive(Debug, Default)]
 struct TextBuilder {
-    keys: Int32Builder,
+    keys: OptionColumn<Int32Type>,
     values: Vec<String>,
     key_of: HashMap<u32, i32>,
 }
 
 impl TextBuilder {
     /// Appends the string of table id `id`; null for 0.
+    #[inline]
     fn append_id(&mut self, id: u32, strings: &StringTable) {
-        if id == 0 {
-            self.keys.append_null();
-            return;
-        }
-        let key = *self.key_of.entry(id).or_insert_with(|| {
+        let key = (id != 0).then(|| self.key(id, strings));
+        self.keys.push(key);
+    }
+
+    fn key(&mut self, id: u32, strings: &StringTable) -> i32 {
+        *self.key_of.entry(id).or_insert_with(|| {
             self.values.push(strings.name(id).into_owned());
             self.values.len() as i32 - 1
-        });
-        self.keys.append_value(key);
+        })
     }
 
     /// Appends a text that is not expected to repeat.
     fn append(&mut self, text: Option<&str>) {
         match text {
             Some(text) => {
-                self.keys.append_value(self.values.len() as i32);
+                self.keys.push(Some(self.values.len() as i32));
                 self.values.push(text.to_owned());
             }
-            None => self.keys.append_null(),
+            None => self.keys.push(None),
         }
     }
 
@@ -62,12 +141,12 @@ fn dictionary(keys: Int32Array, values: StringArray) -> ArrayRef {
     Arc::new(DictionaryArray::<Int32Type>::new(keys, Arc::new(values)))
 }
 
-fn vocabulary<'a>(keys: &mut Int32Builder, words: impl Iterator<Item = &'a str>) -> ArrayRef {
-    dictionary(keys.finish(), StringArray::from_iter_values(words))
+fn vocabulary<'a>(keys: Int32Array, words: impl Iterator<Item = &'a str>) -> ArrayRef {
+    dictionary(keys, StringArray::from_iter_values(words))
 }
 
-fn time_builder() -> TimestampNanosecondBuilder {
-    TimestampNanosecondBuilder::new().with_timezone("UTC")
+fn times(column: &mut TimeColumn) -> ArrayRef {
+    Arc::new(column.finish().with_timezone("UTC"))
 }
 
 fn known(id: u32) -> Option<u32> {
@@ -81,59 +160,42 @@ fn batch(table: Table, columns: Vec<ArrayRef>) -> RecordBatch {
 }
 
 /// Builds batches of `events`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct EventRows {
-    seq: UInt64Builder,
-    time: TimestampNanosecondBuilder,
-    kind: Int32Builder,
-    device: Int16Builder,
-    address: UInt64Builder,
-    size_bytes: Int64Builder,
-    stream: UInt64Builder,
+    seq: Column<UInt64Type>,
+    time: TimeColumn,
+    kind: Column<Int32Type>,
+    device: Column<Int16Type>,
+    address: OptionColumn<UInt64Type>,
+    size_bytes: OptionColumn<Int64Type>,
+    stream: OptionColumn<UInt64Type>,
     pool: TextBuilder,
-    thread: UInt32Builder,
-    site: UInt32Builder,
-    category: Int32Builder,
-}
-
-impl Default for EventRows {
-    fn default() -> Self {
-        Self {
-            seq: UInt64Builder::new(),
-            time: time_builder(),
-            kind: Int32Builder::new(),
-            device: Int16Builder::new(),
-            address: UInt64Builder::new(),
-            size_bytes: Int64Builder::new(),
-            stream: UInt64Builder::new(),
-            pool: TextBuilder::default(),
-            thread: UInt32Builder::new(),
-            site: UInt32Builder::new(),
-            category: Int32Builder::new(),
-        }
-    }
+    thread: OptionColumn<UInt32Type>,
+    site: OptionColumn<UInt32Type>,
+    category: OptionColumn<Int32Type>,
 }
 
 impl EventRows {
     /// Appends a row.
+    #[inline]
     pub fn push(&mut self, seq: u64, time_nanos: i64, event: &EventSlot, strings: &StringTable) {
-        self.seq.append_value(seq);
-        self.time.append_value(time_nanos);
-        self.kind.append_value(event.kind as i32 - 1);
-        self.device.append_value(event.device);
-        self.address.append_option(event.address);
-        self.size_bytes.append_option(event.size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
-        self.stream.append_option(event.stream);
+        self.seq.push(seq);
+        self.time.push(time_nanos);
+        self.kind.push(event.kind as i32 - 1);
+        self.device.push(event.device);
+        self.address.push(event.address);
+        self.size_bytes.push(event.size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
+        self.stream.push(event.stream);
         self.pool.append_id(event.pool, strings);
-        self.thread.append_option(known(event.thread));
-        self.site.append_option(known(event.site));
-        self.category.append_option(event.category.map(|category| category as i32 - 1));
+        self.thread.push(known(event.thread));
+        self.site.push(known(event.site));
+        self.category.push(event.category.map(|category| category as i32 - 1));
     }
 
     /// Rows so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        arrow::array::ArrayBuilder::len(&self.seq)
+        self.seq.0.len()
     }
 
     /// True without rows.
@@ -146,8 +208,8 @@ impl EventRows {
     pub fn finish(&mut self) -> RecordBatch {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.seq.finish()),
-            Arc::new(self.time.finish()),
-            vocabulary(&mut self.kind, EventKind::ALL.iter().map(|kind| kind.as_str())),
+            times(&mut self.time),
+            vocabulary(self.kind.finish(), EventKind::ALL.iter().map(|kind| kind.as_str())),
             Arc::new(self.device.finish()),
             Arc::new(self.address.finish()),
             Arc::new(self.size_bytes.finish()),
@@ -155,63 +217,46 @@ impl EventRows {
             self.pool.finish(),
             Arc::new(self.thread.finish()),
             Arc::new(self.site.finish()),
-            vocabulary(&mut self.category, Category::ALL.iter().map(|category| category.as_str())),
+            vocabulary(self.category.finish(), Category::ALL.iter().map(|category| category.as_str())),
         ];
         batch(Table::Events, columns)
     }
 }
 
 /// Builds batches of `checkpoints`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CheckpointRows {
-    seq: UInt64Builder,
-    time: TimestampNanosecondBuilder,
-    kind: Int32Builder,
+    seq: Column<UInt64Type>,
+    time: TimeColumn,
+    kind: Column<Int32Type>,
     name: TextBuilder,
-    step: Int64Builder,
-    epoch: Int64Builder,
-    thread: UInt32Builder,
-    value: Float64Builder,
-    batch_size: Int64Builder,
-}
-
-impl Default for CheckpointRows {
-    fn default() -> Self {
-        Self {
-            seq: UInt64Builder::new(),
-            time: time_builder(),
-            kind: Int32Builder::new(),
-            name: TextBuilder::default(),
-            step: Int64Builder::new(),
-            epoch: Int64Builder::new(),
-            thread: UInt32Builder::new(),
-            value: Float64Builder::new(),
-            batch_size: Int64Builder::new(),
-        }
-    }
+    step: OptionColumn<Int64Type>,
+    epoch: OptionColumn<Int64Type>,
+    thread: OptionColumn<UInt32Type>,
+    value: OptionColumn<Float64Type>,
+    batch_size: OptionColumn<Int64Type>,
 }
 
 impl CheckpointRows {
     /// Appends a row.
     pub fn push(&mut self, seq: u64, time_nanos: i64, checkpoint: &CheckpointSlot, strings: &StringTable) {
-        self.seq.append_value(seq);
-        self.time.append_value(time_nanos);
-        self.kind.append_value(checkpoint.kind as i32 - CheckpointKind::ALL[0] as i32);
+        self.seq.push(seq);
+        self.time.push(time_nanos);
+        self.kind.push(checkpoint.kind as i32 - CheckpointKind::ALL[0] as i32);
         self.name.append_id(checkpoint.name, strings);
-        self.step.append_option(checkpoint.step);
-        self.epoch.append_option(checkpoint.epoch.map(i64::from));
-        self.thread.append_option(known(checkpoint.thread));
-        self.value.append_option(checkpoint.value);
-        self.batch_size
-            .append_option(checkpoint.batch_size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
+        self.step.push(checkpoint.step);
+        self.epoch.push(checkpoint.epoch.map(i64::from));
+        self.thread.push(known(checkpoint.thread));
+        self.value.push(checkpoint.value);
+        self.batch_size.push(checkpoint.batch_size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
     }
 
     /// The rows as a batch; the builder is empty afterwards.
     pub fn finish(&mut self) -> RecordBatch {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.seq.finish()),
-            Arc::new(self.time.finish()),
-            vocabulary(&mut self.kind, CheckpointKind::ALL.iter().map(|kind| kind.as_str())),
+            times(&mut self.time),
+            vocabulary(self.kind.finish(), CheckpointKind::ALL.iter().map(|kind| kind.as_str())),
             self.name.finish(),
             Arc::new(self.step.finish()),
             Arc::new(self.epoch.finish()),
@@ -224,45 +269,32 @@ impl CheckpointRows {
 }
 
 /// Builds batches of `samples`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SampleRows {
-    seq: UInt64Builder,
-    time: TimestampNanosecondBuilder,
+    seq: Column<UInt64Type>,
+    time: TimeColumn,
     metric: TextBuilder,
-    device: Int16Builder,
-    pid: UInt32Builder,
-    value: Float64Builder,
-}
-
-impl Default for SampleRows {
-    fn default() -> Self {
-        Self {
-            seq: UInt64Builder::new(),
-            time: time_builder(),
-            metric: TextBuilder::default(),
-            device: Int16Builder::new(),
-            pid: UInt32Builder::new(),
-            value: Float64Builder::new(),
-        }
-    }
+    device: Column<Int16Type>,
+    pid: OptionColumn<UInt32Type>,
+    value: Column<Float64Type>,
 }
 
 impl SampleRows {
     /// Appends a row; a sample taken at a checkpoint bears the checkpoint's `seq`.
     pub fn push(&mut self, seq: u64, time_nanos: i64, sample: &SampleSlot, strings: &StringTable) {
-        self.seq.append_value(sample.checkpoint.unwrap_or(seq));
-        self.time.append_value(time_nanos);
+        self.seq.push(sample.checkpoint.unwrap_or(seq));
+        self.time.push(time_nanos);
         self.metric.append_id(sample.metric.max(crate::journal::OVERFLOW_ID), strings);
-        self.device.append_value(sample.device);
-        self.pid.append_option(sample.pid);
-        self.value.append_value(sample.value);
+        self.device.push(sample.device);
+        self.pid.push(sample.pid);
+        self.value.push(sample.value);
     }
 
     /// The rows as a batch; the builder is empty afterwards.
     pub fn finish(&mut self) -> RecordBatch {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.seq.finish()),
-            Arc::new(self.time.finish()),
+            times(&mut self.time),
             self.metric.finish(),
             Arc::new(self.device.finish()),
             Arc::new(self.pid.finish()),
@@ -278,22 +310,23 @@ pub fn site_rows<'a>(
     strings: impl Iterator<Item = (u32, &'a JournalString)>,
     clock: &ClockMap,
 ) -> RecordBatch {
-    let (mut seq, mut time, mut site) = (UInt64Builder::new(), time_builder(), UInt32Builder::new());
+    let (mut seq, mut time) = (Column::<UInt64Type>::default(), TimeColumn::default());
+    let mut site = Column::<UInt32Type>::default();
     let (mut name, mut stack) = (TextBuilder::default(), TextBuilder::default());
     for (id, string) in strings {
         let (first, rest) = match string.text.split_once('\n') {
             Some((first, rest)) => (first, Some(rest)),
             None => (string.text.as_str(), None),
         };
-        seq.append_value(string.seq);
-        time.append_value(clock.unix_nanos(string.ticks));
-        site.append_value(id);
+        seq.push(string.seq);
+        time.push(clock.unix_nanos(string.ticks));
+        site.push(id);
         name.append(Some(first));
         stack.append(rest);
     }
     let columns: Vec<ArrayRef> = vec![
         Arc::new(seq.finish()),
-        Arc::new(time.finish()),
+        times(&mut time),
         Arc::new(site.finish()),
         name.finish(),
         stack.finish(),
@@ -331,6 +364,7 @@ impl<'a> SlotRows<'a> {
     }
 
     /// Adds the record in a committed slot.
+    #[inline]
     pub fn push(&mut self, seq: u64, slot: &Slot) {
         match Record::decode(slot) {
             Some(Record::Event(event)) => {

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use tidegauge_schemas::journal::{CheckpointSlot, ClockMap, SLOTS_PER_CHUNK, Slot, StringTable};
-use tidegauge_schemas::layout;
-use tidegauge_schemas::part::{PartWriter, Range};
+use tidegauge_schemas::part::Range;
+use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
-use tidegauge_schemas::{CheckpointKind, EventKind, Table};
+use tidegauge_schemas::{CheckpointKind, EventKind};
 
 use crate::trace_builder::{ORIGIN_NANOS, PROCESS, begin_trace, device_event};
 
@@ -107,23 +107,13 @@ pub fn write_parts(slots: &[Slot], run: &Path) -> u64 {
 
 fn write_part(number: u64, chunks: &[&[Slot]], run: &Path) -> tidegauge_schemas::Result<u64> {
     let (clock, strings) = (ClockMap::new(Vec::new()), StringTable::default());
-    let mut rows = SlotRows::new(&clock, &strings);
+    let target = PartTarget { run: run.to_owned(), run_id: "built".to_owned(), id: PROCESS };
+    let mut seal = RangeSeal::begin(&target, SlotRows::TABLES.into_iter(), &clock, &strings);
     let first = number * CHUNKS_PER_PART as u64;
-    let writer = |table| PartWriter::create(&layout::table_folder(run, table, PROCESS), table, "built");
-    let mut parts =
-        [(Table::Events, writer(Table::Events)?), (Table::Checkpoints, writer(Table::Checkpoints)?)];
     for (index, chunk) in (first..).zip(chunks) {
         for (seq, slot) in (index * SLOTS_PER_CHUNK..).zip(*chunk) {
-            rows.push(seq, slot);
-        }
-        for (table, part) in &mut parts {
-            part.write(&rows.finish(*table))?;
+            seal.push(seq, slot);
         }
     }
-    let consumed = Range { first, last: first + chunks.len() as u64 - 1 };
-    let mut bytes = 0;
-    for (_, part) in parts {
-        bytes += part.seal(consumed)?.1;
-    }
-    Ok(bytes)
+    seal.seal(Range { first, last: first + chunks.len() as u64 - 1 }, &mut Vec::new())
 }

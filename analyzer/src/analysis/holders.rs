@@ -22,9 +22,13 @@ struct Site {
     saved_peak: u64,
 }
 
+/// Sites below this are found by index: ids are given out from 1 on, so nearly all are.
+const INDEXED_SITES: u32 = 1 << 14;
+
 #[derive(Debug, Default)]
 struct DeviceHolders {
-    sites: FxHashMap<u32, Site>,
+    indexed: Vec<Site>,
+    others: FxHashMap<u32, Site>,
     peak_bytes: i64,
     /// Number of the current peak.
     peak: u64,
@@ -61,9 +65,12 @@ impl HoldersAtPeak {
         let Some(device) = self.devices.get(device_index) else { return Vec::new() };
         let at_peak = |site: &Site| if site.saved_peak == device.peak { site.saved } else { site.now };
         let mut holders: Vec<Holder> = device
-            .sites
+            .indexed
             .iter()
-            .map(|(number, site)| (*number, at_peak(site)))
+            .enumerate()
+            .map(|(number, site)| (number as u32, site))
+            .chain(device.others.iter().map(|(number, site)| (*number, site)))
+            .map(|(number, site)| (number, at_peak(site)))
             .filter(|(_, total)| total.blocks != 0)
             .map(|(site, total)| Holder { site, bytes: total.bytes, blocks: total.blocks })
             .collect();
@@ -73,12 +80,25 @@ impl HoldersAtPeak {
 }
 
 impl DeviceHolders {
+    #[cold]
+    fn first_of(&mut self, site: u32) -> &mut Site {
+        if site >= INDEXED_SITES {
+            return self.others.entry(site).or_default();
+        }
+        self.indexed.resize((site as usize + 1).next_power_of_two(), Site::default());
+        &mut self.indexed[site as usize]
+    }
+
     #[inline]
     fn add(&mut self, site: u32, bytes: i64, blocks: i64) {
-        let site = self.sites.entry(site).or_default();
-        if site.saved_peak != self.peak {
+        let peak = self.peak;
+        let site = match self.indexed.get_mut(site as usize) {
+            Some(site) => site,
+            None => self.first_of(site),
+        };
+        if site.saved_peak != peak {
             site.saved = site.now;
-            site.saved_peak = self.peak;
+            site.saved_peak = peak;
         }
         site.now.bytes += bytes;
         site.now.blocks += blocks;

@@ -140,6 +140,7 @@ impl Total {
 }
 
 impl Observer for PhaseTable {
+    #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
         if let Observed::Phase(phase) = observed {
             self.add(phase);

@@ -59,6 +59,7 @@ impl StepTable {
 }
 
 impl Observer for StepTable {
+    #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
         let Observed::Step { step, tracker } = observed else { return };
         if !self.window.contains(step.end_nanos) {

@@ -6,5 +6,7 @@
 mod rows;
 mod selection;
 
-pub use rows::{CheckpointRow, EventColumns, EventRow, Rows, SampleRow};
+pub use rows::{
+    CHECKPOINT_COLUMNS, CheckpointRow, EVENT_COLUMNS, EventColumns, EventRow, Rows, SAMPLE_COLUMNS, SampleRow,
+};
 pub use selection::{Selection, Source};

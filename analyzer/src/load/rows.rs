@@ -70,11 +70,14 @@ pub struct SampleRow {
     pub value: f64,
 }
 
-const EVENT_COLUMNS: &[&str] =
+/// What replay reads of `events`.
+pub const EVENT_COLUMNS: &[&str] =
     &["seq", "time", "kind", "device", "address", "size_bytes", "site", "category"];
-const CHECKPOINT_COLUMNS: &[&str] =
+/// What replay reads of `checkpoints`.
+pub const CHECKPOINT_COLUMNS: &[&str] =
     &["seq", "time", "kind", "name", "step", "epoch", "thread", "value", "batch_size"];
-const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
+/// What replay reads of `samples`.
+pub const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
 
 /// A batch of events, column by column.
 #[derive(Debug)]

@@ -1,30 +1,14 @@
 //! The memory of one device: blocks that are alive, and the three curves.
 
 use rustc_hash::FxHashMap;
-use tidegauge_schemas::{Category, EventKind};
+use tidegauge_schemas::EventKind;
 
+use super::live_blocks::{Block, BlockSlot, LiveBlocks};
 use super::phases::Place;
 use crate::load::EventRow;
 
 /// Sizes above this, a pebibyte, are no sizes: such an event is left out and counted.
 const MAX_BYTES: i64 = 1 << 50;
-
-/// A block that is alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
-    /// Requested size.
-    pub size_bytes: i64,
-    /// `seq` of its allocation.
-    pub born_seq: u64,
-    /// When it was allocated, nanoseconds since 1970.
-    pub born_nanos: i64,
-    /// Site; 0 none.
-    pub site: u32,
-    /// What the framework said it is.
-    pub category: Option<Category>,
-    /// The program has given it up and a stream still uses it: active, no longer allocated.
-    pub is_pending: bool,
-}
 
 /// The highest point of a curve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,31 +53,45 @@ pub struct DeviceState {
     pub end_allocated_bytes: i64,
     /// Active at the end of the window that is shown.
     pub end_active_bytes: i64,
-    blocks: FxHashMap<u64, Block>,
+    blocks: LiveBlocks,
     segments: FxHashMap<u64, i64>,
 }
 
 /// What an event did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Effect {
     /// The block that was allocated or freed.
-    pub block: Option<Block>,
-    /// Blocks allocated (1) or freed (−1) from allocated.
+    pub block: Option<BlockSlot>,
+    /// Change of allocated.
     pub allocated_delta_bytes: i64,
-    /// Change of active.
-    pub active_delta_bytes: i64,
     /// Change of the number of allocated blocks, a replaced one not counted.
     pub allocated_delta_blocks: i64,
+    /// What is out of the ordinary with it.
+    pub special: Special,
+}
+
+/// What most events are not. Kept small, since every event returns one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Special {
+    /// An allocation, a free.
+    #[default]
+    None,
     /// An annotated block as it was before and as it is now.
-    pub annotated: Option<(Block, Block)>,
-    /// The event returns a segment that was never seen taken.
-    pub is_unknown_segment: bool,
-    /// The event's size is of no device.
-    pub is_absurd: bool,
+    Annotated(Box<(Block, Block)>),
     /// A block that a missed free had left behind, freed by this allocation of its address.
-    pub replaced: Option<Block>,
+    Replaced(Box<Block>),
     /// The event frees what was never seen alive.
-    pub is_unknown_free: bool,
+    UnknownFree,
+    /// The event returns a segment that was never seen taken.
+    UnknownSegment,
+    /// The event's size is of no device.
+    AbsurdSize,
+}
+
+impl From<Special> for Effect {
+    fn from(special: Special) -> Self {
+        Self { special, ..Self::default() }
+    }
 }
 
 impl DeviceState {
@@ -103,7 +101,13 @@ impl DeviceState {
 
     /// The blocks that are alive, by address, in no order.
     pub fn blocks(&self) -> impl Iterator<Item = (u64, &Block)> {
-        self.blocks.iter().map(|(address, block)| (*address, block))
+        self.blocks.iter()
+    }
+
+    /// The block that an event was about.
+    #[inline]
+    pub(super) fn block(&self, slot: BlockSlot) -> &Block {
+        self.blocks.get(slot)
     }
 
     /// Calls `each` for the peak of every curve that there is.
@@ -135,12 +139,12 @@ impl DeviceState {
     }
 
     /// Applies an event; `raises` is false past the window that is shown.
-    #[inline]
+    #[inline(always)]
     pub(super) fn apply(&mut self, event: &EventRow, kind: EventKind, raises: bool) -> Effect {
         let index = self.events;
         self.events += 1;
         if event.size_bytes.is_some_and(|size| !(0..=MAX_BYTES).contains(&size)) {
-            return Effect { is_absurd: true, ..Effect::default() };
+            return Special::AbsurdSize.into();
         }
         let effect = match kind {
             EventKind::Alloc => self.alloc(event),
@@ -149,26 +153,27 @@ impl DeviceState {
                 self.initial_bytes += effect.allocated_delta_bytes;
                 effect
             }
-            EventKind::Free => self.free(event, true, true),
-            EventKind::FreeRequested => self.free(event, true, false),
-            EventKind::FreeCompleted => self.free(event, false, true),
+            EventKind::Free => self.free(event),
+            EventKind::FreeRequested => self.free_requested(event),
+            EventKind::FreeCompleted => self.free(event),
             EventKind::SegmentAlloc | EventKind::SegmentMap => self.reserve(event),
             EventKind::SegmentFree | EventKind::SegmentUnmap => self.unreserve(event),
             EventKind::Annotate => self.annotate(event),
             // They move no curve.
             _ => Effect::default(),
         };
+        self.allocated_high_bytes = self.allocated_high_bytes.max(self.allocated_bytes);
+        if !raises {
+            return effect;
+        }
         // A baseline is the state at the start, which no event has made.
-        let at = Peak {
+        let at = |bytes| Peak {
+            bytes,
             seq: Some(event.seq),
             time_nanos: (kind != EventKind::Baseline).then_some(event.time_nanos),
             event_index: (kind != EventKind::Baseline).then_some(index),
             ..Peak::default()
         };
-        self.allocated_high_bytes = self.allocated_high_bytes.max(self.allocated_bytes);
-        if !raises {
-            return effect;
-        }
         self.end_allocated_bytes = self.allocated_bytes;
         self.end_active_bytes = self.active_bytes;
         raise(&mut self.allocated_peak, self.allocated_bytes, at);
@@ -179,6 +184,7 @@ impl DeviceState {
         effect
     }
 
+    #[inline(always)]
     fn alloc(&mut self, event: &EventRow) -> Effect {
         let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else {
             return Effect::default();
@@ -191,53 +197,66 @@ impl DeviceState {
             category: event.category,
             is_pending: false,
         };
+        let (slot, replaced) = self.blocks.insert(address, block);
         let mut effect = Effect {
-            block: Some(block),
+            block: Some(slot),
             allocated_delta_bytes: size_bytes,
-            active_delta_bytes: size_bytes,
             allocated_delta_blocks: 1,
-            ..Effect::default()
+            special: Special::None,
         };
+        let mut active_delta_bytes = size_bytes;
         // An address is never alive twice: if it seems so, the free in between was missed.
-        effect.replaced = self.blocks.insert(address, block);
-        if let Some(old) = effect.replaced {
-            effect.active_delta_bytes -= old.size_bytes;
+        if let Some(old) = replaced.map(|slot| *self.blocks.get(slot)) {
+            active_delta_bytes -= old.size_bytes;
             effect.allocated_delta_bytes -= if old.is_pending { 0 } else { old.size_bytes };
+            effect.special = Special::Replaced(Box::new(old));
         }
-        self.move_curves(&effect);
+        self.move_curves(effect.allocated_delta_bytes, active_delta_bytes);
         effect
     }
 
-    fn free(&mut self, event: &EventRow, requested: bool, completed: bool) -> Effect {
+    /// A block is gone. Where its request was not recorded, the program has given it up now at the latest.
+    #[inline(always)]
+    fn free(&mut self, event: &EventRow) -> Effect {
         let Some(address) = event.address else { return Effect::default() };
-        let Some(block) = self.blocks.get_mut(&address) else {
-            return Effect { is_unknown_free: true, ..Effect::default() };
-        };
-        let block_was = *block;
-        let mut effect = Effect { block: Some(block_was), ..Effect::default() };
-        // Where the request was not recorded, the program has given it up at the latest when it is completed.
-        if (requested || completed) && !block_was.is_pending {
-            effect.allocated_delta_bytes = -block_was.size_bytes;
+        let Some(slot) = self.blocks.remove(address) else { return Special::UnknownFree.into() };
+        let mut effect = Effect { block: Some(slot), ..Effect::default() };
+        let block = self.blocks.get(slot);
+        let size_bytes = block.size_bytes;
+        if !block.is_pending {
+            effect.allocated_delta_bytes = -size_bytes;
             effect.allocated_delta_blocks = -1;
-            block.is_pending = true;
         }
-        if completed {
-            effect.active_delta_bytes = -block_was.size_bytes;
-            self.blocks.remove(&address);
+        self.move_curves(effect.allocated_delta_bytes, -size_bytes);
+        effect
+    }
+
+    /// The program has given a block up, and a stream may still use it.
+    fn free_requested(&mut self, event: &EventRow) -> Effect {
+        let Some(address) = event.address else { return Effect::default() };
+        let Some(slot) = self.blocks.find(address) else { return Special::UnknownFree.into() };
+        let mut effect = Effect { block: Some(slot), ..Effect::default() };
+        let block = self.blocks.get_mut(slot);
+        if !std::mem::replace(&mut block.is_pending, true) {
+            effect.allocated_delta_bytes = -block.size_bytes;
+            effect.allocated_delta_blocks = -1;
         }
-        self.move_curves(&effect);
+        self.move_curves(effect.allocated_delta_bytes, 0);
         effect
     }
 
     fn annotate(&mut self, event: &EventRow) -> Effect {
-        let block = event.address.and_then(|address| self.blocks.get_mut(&address));
-        let annotated = block.map(|block| (*block, block.annotate(event)));
-        Effect { annotated, ..Effect::default() }
+        let slot = event.address.and_then(|address| self.blocks.find(address));
+        let annotated = slot.map(|slot| {
+            let block = self.blocks.get_mut(slot);
+            Box::new((*block, block.annotate(event)))
+        });
+        annotated.map_or(Special::None, Special::Annotated).into()
     }
 
-    fn move_curves(&mut self, effect: &Effect) {
-        self.allocated_bytes = self.allocated_bytes.saturating_add(effect.allocated_delta_bytes);
-        self.active_bytes = self.active_bytes.saturating_add(effect.active_delta_bytes);
+    fn move_curves(&mut self, allocated_delta_bytes: i64, active_delta_bytes: i64) {
+        self.allocated_bytes = self.allocated_bytes.saturating_add(allocated_delta_bytes);
+        self.active_bytes = self.active_bytes.saturating_add(active_delta_bytes);
     }
 
     fn reserve(&mut self, event: &EventRow) -> Effect {
@@ -252,7 +271,7 @@ impl DeviceState {
     fn unreserve(&mut self, event: &EventRow) -> Effect {
         let known = event.address.and_then(|address| Some((address, self.segments.remove(&address)?)));
         let Some((address, known_bytes)) = known else {
-            return Effect { is_unknown_segment: true, ..Effect::default() };
+            return Special::UnknownSegment.into();
         };
         let returned = event.size_bytes.unwrap_or(known_bytes).min(known_bytes);
         if returned < known_bytes {
@@ -264,20 +283,9 @@ impl DeviceState {
     }
 }
 
-impl Block {
-    /// Takes in what an annotation says, and returns the result.
-    pub(crate) fn annotate(&mut self, event: &EventRow) -> Self {
-        self.category = event.category.or(self.category);
-        if event.site != 0 {
-            self.site = event.site;
-        }
-        *self
-    }
-}
-
 #[inline]
-fn raise(peak: &mut Peak, bytes: i64, at: Peak) {
+fn raise(peak: &mut Peak, bytes: i64, at: impl Fn(i64) -> Peak) {
     if bytes > peak.bytes {
-        *peak = Peak { bytes, ..at };
+        *peak = at(bytes);
     }
 }

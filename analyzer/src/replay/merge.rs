@@ -6,21 +6,21 @@ use crate::error::Result;
 use crate::load::{CheckpointRow, EventColumns, EventRow, Rows, SampleRow};
 
 /// One row of any of the three.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Record {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Record<'a> {
     /// Of `events`.
-    Event(EventRow),
+    Event(&'a EventRow),
     /// Of `checkpoints`.
-    Checkpoint(CheckpointRow),
+    Checkpoint(&'a CheckpointRow),
     /// Of `samples`.
-    Sample(SampleRow),
+    Sample(&'a SampleRow),
 }
 
 /// Merges the rows of a process. At equal `seq` a checkpoint comes before the samples that were read at it.
-pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record)) -> Result<()> {
+pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record<'_>)) -> Result<()> {
     let mut checkpoints = Queue { rows: rows.checkpoints().peekable() };
     let mut samples = Queue { rows: rows.samples().peekable() };
-    let mut others = |limit: u64, each: &mut dyn FnMut(Record)| -> Result<u64> {
+    let mut others = |limit: u64, each: &mut dyn FnMut(Record<'_>)| -> Result<u64> {
         loop {
             let checkpoint = checkpoints.peek(|row| row.seq)?;
             let sample = samples.peek(|row| row.seq)?;
@@ -29,12 +29,11 @@ pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record)) -> Result<(
                 return Ok(next);
             }
             // A sample that was read at a checkpoint bears its seq.
-            let record = if checkpoint <= sample {
-                checkpoints.rows.next().transpose()?.map(Record::Checkpoint)
+            if checkpoint <= sample {
+                checkpoints.rows.next().transpose()?.iter().map(Record::Checkpoint).for_each(&mut *each);
             } else {
-                samples.rows.next().transpose()?.map(Record::Sample)
-            };
-            record.into_iter().for_each(&mut *each);
+                samples.rows.next().transpose()?.iter().map(Record::Sample).for_each(&mut *each);
+            }
         }
     };
     for columns in rows.events() {
@@ -45,7 +44,7 @@ pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record)) -> Result<(
             if seq >= next_other {
                 next_other = others(seq, &mut each)?;
             }
-            each(Record::Event(columns.row(row)));
+            each(Record::Event(&columns.row(row)));
         }
     }
     others(u64::MAX, &mut each)?;

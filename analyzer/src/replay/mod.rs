@@ -5,11 +5,12 @@
 //! bounded by the live set, not by the trace. Observers are independent of each other: a new analysis is a new one.
 
 mod device;
+mod live_blocks;
 mod merge;
 mod pass;
 mod phases;
 
-pub use device::{Block, DeviceState, Peak};
-pub use merge::Record;
+pub use device::{DeviceState, Peak};
+pub use live_blocks::Block;
 pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay};
 pub use phases::{DeviceSpan, EndedPhase, EndedStep, PhaseRef, PhaseTracker, Place};

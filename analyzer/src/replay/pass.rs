@@ -2,7 +2,8 @@
 
 use tidegauge_schemas::{EventKind, ProcessTrace, metrics};
 
-use super::device::{Block, DeviceState};
+use super::device::{DeviceState, Special};
+use super::live_blocks::Block;
 use super::merge::{self, Record};
 use super::phases::{EndedPhase, EndedStep, PhaseTracker, Place};
 use crate::error::Result;
@@ -22,15 +23,15 @@ pub enum Observed<'a> {
         /// The device afterwards.
         device: &'a DeviceState,
         /// The block that was allocated or freed.
-        block: Option<Block>,
+        block: Option<&'a Block>,
         /// Change of allocated.
         allocated_delta_bytes: i64,
         /// Change of the number of allocated blocks, a replaced one not counted.
         allocated_delta_blocks: i64,
         /// A block at the same address whose free was missed, gone with this allocation.
-        replaced: Option<Block>,
+        replaced: Option<&'a Block>,
         /// An annotated block as it was before and as it is now.
-        annotated: Option<(Block, Block)>,
+        annotated: Option<&'a (Block, Block)>,
     },
     /// A checkpoint has been taken in.
     Checkpoint {
@@ -196,7 +197,7 @@ impl Window {
 pub fn replay(process: &ProcessTrace, window: Window, observer: &mut impl Observer) -> Result<Outcome> {
     let mut pass =
         Pass { outcome: Outcome::default(), last_device: 0, last_seq: 0, last_checkpoint: None, window };
-    merge::for_each(Rows::new(process), |record| pass.take(&record, observer))?;
+    merge::for_each(Rows::new(process), |record| pass.take(record, observer))?;
     Ok(pass.finish(observer))
 }
 
@@ -210,29 +211,32 @@ struct Pass {
 }
 
 impl Pass {
-    fn take(&mut self, record: &Record, observer: &mut impl Observer) {
+    #[inline]
+    fn take(&mut self, record: Record<'_>, observer: &mut impl Observer) {
         match record {
             Record::Event(event) => self.event(event, observer),
-            Record::Checkpoint(row) => {
-                self.saw(row.seq, row.time_nanos);
-                let mut place = self.outcome.phases.place();
-                self.outcome.phases.observe(row, &mut self.outcome.devices);
-                if let Some((pending, name)) = self.outcome.phases.resolved {
-                    place.resolve(pending, name);
-                    if let Some(peak) = &mut self.outcome.rss_peak {
-                        peak.place.resolve(pending, name);
-                    }
-                }
-                self.last_checkpoint = Some((row.seq, place));
-                self.tell_ended(observer);
-                observer.observe(&Observed::Checkpoint { row, devices: &self.outcome.devices });
-            }
+            Record::Checkpoint(row) => self.checkpoint(row, observer),
             Record::Sample(row) => {
                 self.saw(row.seq, row.time_nanos);
                 self.sample(row);
                 observer.observe(&Observed::Sample(row));
             }
         }
+    }
+
+    fn checkpoint(&mut self, row: &CheckpointRow, observer: &mut impl Observer) {
+        self.saw(row.seq, row.time_nanos);
+        let mut place = self.outcome.phases.place();
+        self.outcome.phases.observe(row, &mut self.outcome.devices);
+        if let Some((pending, name)) = self.outcome.phases.resolved {
+            place.resolve(pending, name);
+            if let Some(peak) = &mut self.outcome.rss_peak {
+                peak.place.resolve(pending, name);
+            }
+        }
+        self.last_checkpoint = Some((row.seq, place));
+        self.tell_ended(observer);
+        observer.observe(&Observed::Checkpoint { row, devices: &self.outcome.devices });
     }
 
     #[inline]
@@ -261,21 +265,31 @@ impl Pass {
         if event.time_nanos < self.window.start_nanos {
             device.forget_peaks(event.seq);
         }
-        self.outcome.anomalies.unknown_frees +=
-            u64::from(effect.is_unknown_free && kind != EventKind::FreeCompleted);
-        self.outcome.anomalies.missed_frees += u64::from(effect.replaced.is_some());
-        self.outcome.anomalies.unknown_segments += u64::from(effect.is_unknown_segment);
-        self.outcome.anomalies.absurd_sizes += u64::from(effect.is_absurd);
+        let anomalies = &mut self.outcome.anomalies;
+        let (mut replaced, mut annotated) = (None, None);
+        match &effect.special {
+            Special::None => {}
+            Special::Annotated(blocks) => annotated = Some(&**blocks),
+            Special::Replaced(block) => {
+                anomalies.missed_frees += 1;
+                replaced = Some(&**block).filter(|block| !block.is_pending);
+            }
+            Special::UnknownFree => {
+                anomalies.unknown_frees += u64::from(kind != EventKind::FreeCompleted);
+            }
+            Special::UnknownSegment => anomalies.unknown_segments += 1,
+            Special::AbsurdSize => anomalies.absurd_sizes += 1,
+        }
         observer.observe(&Observed::Event {
             event,
             event_index,
             device_index,
             device,
-            block: effect.block,
+            block: effect.block.map(|slot| device.block(slot)),
             allocated_delta_bytes: effect.allocated_delta_bytes,
             allocated_delta_blocks: effect.allocated_delta_blocks,
-            replaced: effect.replaced.filter(|block| !block.is_pending),
-            annotated: effect.annotated,
+            replaced,
+            annotated,
         });
     }
 

@@ -216,6 +216,7 @@ pub enum Record {
 
 impl Record {
     /// Decodes a committed slot; `None` for a kind that this version does not know.
+    #[inline]
     #[must_use]
     pub fn decode(slot: &Slot) -> Option<Self> {
         let [_, ticks, second, third, fourth, names, origin, flags] = *slot;

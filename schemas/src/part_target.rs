@@ -1,19 +1,26 @@
-//! From slots to sealed parts; used while recording and by recovery.
+//! From slots to sealed parts: while recording, by recovery, and wherever else slots become a trace.
 
 use std::path::{Path, PathBuf};
 
-use tidegauge_schemas::journal::{ClockMap, Slot, StringTable, StringUse};
-use tidegauge_schemas::layout::{self, ProcessId};
-use tidegauge_schemas::part::{PartWriter, Range};
-use tidegauge_schemas::rows::{SlotRows, site_rows};
-use tidegauge_schemas::{Error, Result, Table};
+use crate::error::{Error, Result};
+use crate::journal::{ClockMap, Slot, StringTable, StringUse};
+use crate::layout::{self, ProcessId};
+use crate::part::{PartWriter, Range};
+use crate::rows::{SlotRows, site_rows};
+use crate::table::Table;
+
+/// Records that are encoded together: their columns fit into a processor's cache.
+const ENCODED_ROWS: u64 = 1 << 13;
 
 /// Where the parts of one process go.
 #[derive(Debug, Clone)]
-pub(crate) struct PartTarget {
-    pub(crate) run: PathBuf,
-    pub(crate) run_id: String,
-    pub(crate) id: ProcessId,
+pub struct PartTarget {
+    /// The trace folder.
+    pub run: PathBuf,
+    /// Its id.
+    pub run_id: String,
+    /// The process.
+    pub id: ProcessId,
 }
 
 impl PartTarget {
@@ -25,7 +32,7 @@ impl PartTarget {
     }
 
     /// Seals the sites among the strings `ids`; bytes written.
-    pub(crate) fn seal_sites(&self, ids: Range, strings: &StringTable, clock: &ClockMap) -> Result<u64> {
+    pub fn seal_sites(&self, ids: Range, strings: &StringTable, clock: &ClockMap) -> Result<u64> {
         let numbers = (ids.first..=ids.last).filter_map(|id| u32::try_from(id).ok());
         let sites = numbers.filter_map(|id| Some((id, strings.get(id)?)));
         let rows = site_rows(sites.filter(|(_, string)| string.used == StringUse::Site), clock);
@@ -38,45 +45,52 @@ impl PartTarget {
     }
 
     /// The process's own file.
-    pub(crate) fn process_file(&self) -> PathBuf {
+    #[must_use]
+    pub fn process_file(&self) -> PathBuf {
         layout::process_folder(&self.run, self.id).join(layout::PROCESS_FILE)
     }
 
     /// The trace folder.
-    pub(crate) fn run(&self) -> &Path {
+    #[must_use]
+    pub fn run(&self) -> &Path {
         &self.run
     }
 }
 
 /// The parts of one range of chunks, one for each table that has rows in it.
 #[derive(Debug)]
-pub(crate) struct RangeSeal<'a> {
+pub struct RangeSeal<'a> {
     target: &'a PartTarget,
     rows: SlotRows<'a>,
     parts: Vec<(Table, Option<PartWriter>)>,
     records: u64,
+    /// What went wrong while records were added: said when the parts are to be sealed.
+    failure: Option<Error>,
 }
 
 impl<'a> RangeSeal<'a> {
     /// Begins parts for `tables`, each of [`SlotRows::TABLES`].
-    pub(crate) fn begin(
+    pub fn begin(
         target: &'a PartTarget,
         tables: impl Iterator<Item = Table>,
         clock: &'a ClockMap,
         strings: &'a StringTable,
     ) -> Self {
         let parts = tables.map(|table| (table, None)).collect();
-        Self { target, rows: SlotRows::new(clock, strings), parts, records: 0 }
+        Self { target, rows: SlotRows::new(clock, strings), parts, records: 0, failure: None }
     }
 
     /// Adds a record.
-    pub(crate) fn push(&mut self, seq: u64, slot: &Slot) {
+    #[inline]
+    pub fn push(&mut self, seq: u64, slot: &Slot) {
         self.records += 1;
         self.rows.push(seq, slot);
+        if self.records.is_multiple_of(ENCODED_ROWS) && self.failure.is_none() {
+            self.failure = self.encode().err();
+        }
     }
 
-    /// Encodes the records of the chunk that ends here.
-    pub(crate) fn end_chunk(&mut self) -> Result<()> {
+    fn encode(&mut self) -> Result<()> {
         for table in SlotRows::TABLES {
             let batch = self.rows.finish(table);
             let wanted = self.parts.iter_mut().find(|(wanted, _)| *wanted == table);
@@ -92,7 +106,11 @@ impl<'a> RangeSeal<'a> {
 
     /// Seals the parts; `sealed` grows by each table that is done, so that a second attempt leaves it out. Returns
     /// bytes written.
-    pub(crate) fn seal(self, consumed: Range, sealed: &mut Vec<Table>) -> Result<u64> {
+    pub fn seal(mut self, consumed: Range, sealed: &mut Vec<Table>) -> Result<u64> {
+        match self.failure.take() {
+            Some(failure) => return Err(failure),
+            None => self.encode()?,
+        }
         let mut written_bytes = 0;
         for (table, part) in self.parts {
             if let Some(part) = part {
@@ -104,7 +122,8 @@ impl<'a> RangeSeal<'a> {
     }
 
     /// Records so far.
-    pub(crate) const fn records(&self) -> u64 {
+    #[must_use]
+    pub const fn records(&self) -> u64 {
         self.records
     }
 }
