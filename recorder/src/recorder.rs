@@ -212,6 +212,7 @@ impl Recorder {
                 path: self.journal_path.clone(),
             }),
             anchors: Vec::new(),
+            clock_note: None,
         });
         journal.release_chunks(finished.all_committed);
         self.close_info(reserved, &finished)?;
@@ -242,6 +243,7 @@ impl Recorder {
             peak_journal_bytes: counter(Counter::PeakJournalBytes),
         };
         self.info.clock_anchors.clone_from(&finished.anchors);
+        self.info.notes.extend(finished.clock_note.clone());
         self.info.ended = Some(Ended::Clean);
         self.info.ended_unix_nanos = Some(ticks::unix_nanos());
         self.info.write(&self.target.process_file())?;

@@ -109,10 +109,12 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
 /// needs.
 fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
     let losses = process.losses();
+    let clock_note = process.journal().and_then(|journal| journal.clock.step_note());
     let folder = layout::process_folder(target.run(), process.id);
     let journal = tidegauge_schemas::process::journal_folder(&folder, process.info.as_ref());
     if let Some(info) = &mut process.info {
         info.losses = losses;
+        info.notes.extend(clock_note.filter(|note| !info.notes.contains(note)));
         info.ended.get_or_insert(Ended::Killed);
         info.write(&target.process_file())?;
     }

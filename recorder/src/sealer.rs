@@ -54,6 +54,8 @@ pub(crate) struct Finished {
     pub(crate) failure: Option<Error>,
     /// Anchors for `process.json`: first and last.
     pub(crate) anchors: Vec<tidegauge_schemas::journal::Anchor>,
+    /// What there is to say of the clock.
+    pub(crate) clock_note: Option<String>,
 }
 
 impl Sealer {
@@ -116,7 +118,8 @@ impl Sealer {
             self.journal.control.count(Counter::FailedSeals, 1);
         }
         let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
-        Finished { all_committed, failure: attempt.err(), anchors }
+        let clock_note = ClockMap::new(self.anchors).step_note();
+        Finished { all_committed, failure: attempt.err(), anchors, clock_note }
     }
 
     fn is_committed_up_to(&self, reserved: u64) -> bool {
@@ -202,12 +205,10 @@ impl Sealer {
         for chunk in &self.pending {
             holes += chunk.for_each(|seq, slot| seal.push(seq, slot)).holes;
         }
-        let records = seal.records();
         let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;
         self.sealed_tables.clear();
         self.is_attempted = false;
         self.journal.control.count(Counter::WrittenBytes, written_bytes);
-        self.journal.control.count(Counter::SealedRecords, records);
         self.journal.control.count(Counter::Uncommitted, holes);
         for chunk in self.pending.drain(..) {
             self.journal.recycle(&chunk);

@@ -49,8 +49,8 @@ pub(crate) fn anchor(source: ClockSource) -> Anchor {
     let attempt = || {
         let before = now(source);
         let monotonic_nanos = nanos(ClockId::Monotonic);
-        let after = now(source);
         let unix_nanos = unix_nanos();
+        let after = now(source);
         let gap = after.wrapping_sub(before);
         // On the monotonic clock, ticks are its nanoseconds.
         let ticks = match source {

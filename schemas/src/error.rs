@@ -63,6 +63,18 @@ pub enum Error {
         source: parquet::errors::ParquetError,
     },
 
+    /// A file whose contents are not those that it was written with.
+    #[error(
+        "checksum does not match: the file was damaged, or changed after it was written; restore it, or {advice}: {}",
+        path.display()
+    )]
+    Checksum {
+        /// What else can be done.
+        advice: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A part that lies in the folder of another table.
     #[error("part belongs to table `{found}`, expected `{expected}`: {}", path.display())]
     WrongTable {

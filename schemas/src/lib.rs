@@ -8,7 +8,8 @@
 //!
 //! It deliberately knows neither who writes traces nor how they are interpreted: no sampling, no replay.
 
-pub mod column;
+mod checksum;
+mod column;
 mod error;
 pub mod format_doc;
 pub mod journal;

@@ -21,12 +21,14 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use crate::checksum::{self, SummedFile};
 use crate::error::{Error, Result};
 use crate::layout::{TEMPORARY_PREFIX, part_name};
 use crate::run::sync_folder;
 use crate::table::Table;
 use crate::version::{
-    FORMAT_VERSION, KEY_CONSUMED, KEY_FORMAT_VERSION, KEY_RUN_ID, KEY_SEQ, KEY_SUPERSEDES, KEY_TABLE,
+    FORMAT_VERSION, KEY_CHECKSUM, KEY_CONSUMED, KEY_FORMAT_VERSION, KEY_RUN_ID, KEY_SEQ, KEY_SUPERSEDES,
+    KEY_TABLE,
 };
 
 /// Rows that a reader gets at once unless it asks otherwise: a few MiB over all columns of `events`.
@@ -90,7 +92,7 @@ fn writer_properties() -> WriterProperties {
 
 /// A part being written. Dropped without [`Self::seal`], it leaves nothing behind.
 pub struct PartWriter {
-    writer: Option<ArrowWriter<File>>,
+    writer: Option<ArrowWriter<SummedFile>>,
     temporary: PathBuf,
     folder: PathBuf,
     rows: u64,
@@ -102,7 +104,7 @@ impl PartWriter {
     pub fn create(folder: &Path, table: Table, run_id: &str) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io("creating", folder))?;
         let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}-{}", table.name(), std::process::id()));
-        let file = File::create(&temporary).map_err(Error::io("creating", &temporary))?;
+        let file = SummedFile::create(&temporary).map_err(Error::io("creating", &temporary))?;
         // Without Arrow's own metadata every reader sees the plain Parquet types: text, not dictionaries of text.
         let options =
             ArrowWriterOptions::new().with_properties(writer_properties()).with_skip_arrow_metadata(true);
@@ -151,8 +153,10 @@ impl PartWriter {
             self = self.with_metadata(KEY_SEQ, seq.to_string());
         }
         self = self.with_metadata(KEY_CONSUMED, consumed.to_string());
+        self = self.with_metadata(KEY_CHECKSUM, checksum::ZEROS.to_owned());
         let Some(writer) = self.writer.take() else { return Ok((path, 0)) };
         let file = writer.into_inner().map_err(|source| write_error(&self.temporary, source))?;
+        let file = file.finish().map_err(Error::io("writing", &self.temporary))?;
         file.sync_all().map_err(Error::io("syncing", &self.temporary))?;
         let bytes = file.metadata().map_err(Error::io("reading", &self.temporary))?.len();
         std::fs::rename(&self.temporary, &path).map_err(Error::io("renaming", &self.temporary))?;
@@ -203,9 +207,10 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens the part at `path` and checks version, table, columns and types. Reads the footer only.
+    /// Opens the part at `path` and checks its checksum, version, table, columns and types.
     pub fn open(path: &Path, table: Table) -> Result<Self> {
-        let (_, metadata) = open_reader(path)?;
+        let (mut file, metadata) = open_reader(path)?;
+        checksum::verify_parquet(&mut file, path)?;
         let file_metadata = metadata.metadata().file_metadata();
         let value = |key: &str| {
             let pairs = file_metadata.key_value_metadata()?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checksum;
 use crate::error::{Error, Result};
 use crate::journal::Anchor;
 use crate::layout;
@@ -22,6 +23,8 @@ pub enum Ended {
     Oom,
     /// Still recording.
     Running,
+    /// Nobody can tell: `process.json` is missing or damaged, and there is no journal.
+    Unknown,
 }
 
 impl Ended {
@@ -33,6 +36,7 @@ impl Ended {
             Self::Killed => "killed",
             Self::Oom => "oom",
             Self::Running => "running",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -149,6 +153,7 @@ impl ProcessInfo {
         if let Some(version) = value.get("format_version").and_then(serde_json::Value::as_u64) {
             Error::check_version(u32::try_from(version).unwrap_or(u32::MAX), path)?;
         }
+        checksum::verify_json(&text, path)?;
         serde_json::from_value(value).map_err(json)
     }
 

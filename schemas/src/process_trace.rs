@@ -59,7 +59,11 @@ impl ProcessTrace {
         for table in Table::ALL {
             parts.insert(table, PartList::read(&layout::table_folder(run, table, id), table)?);
         }
-        let unclosed = if live { Ended::Running } else { Ended::Killed };
+        let unclosed = match (&info, &journal) {
+            _ if live => Ended::Running,
+            (None, None) => Ended::Unknown,
+            _ => Ended::Killed,
+        };
         let ended = info.as_ref().and_then(|info| info.ended).unwrap_or(unclosed);
         Ok(Self { id, info, ended, damage, journal, parts })
     }
@@ -72,6 +76,18 @@ impl ProcessTrace {
             (None, Some(info)) => info.losses,
             (None, None) => Losses::default(),
         }
+    }
+
+    /// Records that a cleanly ended process had written and that are in no part: parts are missing.
+    #[must_use]
+    pub fn missing_records(&self) -> u64 {
+        let Some(info) = self.info.as_ref().filter(|info| info.ended == Some(Ended::Clean)) else { return 0 };
+        if self.journal.is_some() || info.cost.records == 0 {
+            return 0;
+        }
+        let rows: u64 =
+            SlotRows::TABLES.into_iter().flat_map(|table| self.parts(table)).map(|part| part.rows).sum();
+        info.cost.records.saturating_sub(rows + info.losses.uncommitted_records)
     }
 
     /// The journal, while there is one.

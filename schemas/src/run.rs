@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::checksum;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::version::FORMAT_VERSION;
@@ -54,6 +55,7 @@ impl RunInfo {
             return Err(not_a_trace("its run.json has no format_version"));
         };
         Error::check_version(u32::try_from(version).unwrap_or(u32::MAX), &path)?;
+        checksum::verify_json(&text, &path)?;
         serde_json::from_value(value).map_err(|source| Error::Json { path, source })
     }
 
@@ -92,11 +94,12 @@ fn is_without_links(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::Unsupported)
 }
 
-/// Pretty JSON with a final newline.
+/// Pretty JSON with its checksum and a final newline.
 pub(crate) fn to_json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
     text.push(b'\n');
+    checksum::sum_json(&mut text);
     Ok(text)
 }
 

@@ -19,5 +19,8 @@ pub const KEY_RUN_ID: &str = "tidegauge.run_id";
 pub const KEY_CONSUMED: &str = "tidegauge.consumed";
 /// Parquet key-value metadata: lowest and highest `seq` of the rows, `LOW-HIGH`, inclusive; absent without rows.
 pub const KEY_SEQ: &str = "tidegauge.seq";
+/// Parquet key-value metadata: CRC-32 of the whole file with eight zeros in the place of this value, eight hexadecimal
+/// digits; absent in files of other tools.
+pub const KEY_CHECKSUM: &str = "tidegauge.checksum";
 /// Parquet key-value metadata of a merged part: the file names that it replaces, separated by `,`.
 pub const KEY_SUPERSEDES: &str = "tidegauge.supersedes";

@@ -83,6 +83,7 @@ fn process_warnings(process: &ProcessTrace) -> Vec<String> {
         (losses.overflowed_names, "names did not fit into the string table and show as <overflow>"),
         (losses.failed_seals, "attempts to write a part failed (disk full, folder gone?)"),
         (losses.skipped_samples, "samples could not be taken"),
+        (process.missing_records(), "records are in no part: parts were removed, or lost"),
     ];
     let said = counted.into_iter().filter(|(count, _)| *count > 0);
     warnings.extend(said.map(|(count, what)| format!("{}: {count} {what}", process.id)));
@@ -92,6 +93,9 @@ fn process_warnings(process: &ProcessTrace) -> Vec<String> {
             process.id
         ));
     }
+    // In `process.json` it stands only once the trace is closed.
+    let clock_note = process.journal().and_then(|journal| journal.clock.step_note());
+    warnings.extend(clock_note.map(|note| format!("{}: {note}", process.id)));
     if let Some(info) = &process.info {
         warnings.extend(info.notes.iter().map(|note| format!("{}: {note}", process.id)));
     }

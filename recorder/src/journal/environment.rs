@@ -5,7 +5,11 @@ pub(crate) use std::hint::spin_loop;
 pub(crate) use std::sync::atomic::AtomicU64;
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
-pub(crate) use tidegauge_schemas::journal::SLOTS_PER_CHUNK;
+pub(crate) use tidegauge_schemas::journal::commit_word;
+
+/// Slots of a chunk; few where every instruction is interpreted.
+pub(crate) const SLOTS_PER_CHUNK: u64 =
+    if cfg!(miri) { 64 } else { tidegauge_schemas::journal::SLOTS_PER_CHUNK };
 
 /// Words of a chunk before its first slot.
 pub(crate) const HEADER_WORDS: usize = tidegauge_schemas::journal::CHUNK_HEADER_BYTES / 8;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FallocateFlags;
 use tidegauge_schemas::journal::{
-    FIRST_ENTRY_OFFSET, MAX_STRING_BYTES, OVERFLOW_ID, OVERFLOW_NAME, STRINGS_MAGIC, StringUse, entry_bytes,
-    entry_check, entry_head,
+    FIRST_ENTRY_OFFSET, MAX_STRING_BYTES, OVERFLOW_ID, OVERFLOW_NAME, STRINGS_COUNT_WORD, STRINGS_MAGIC,
+    StringUse, entry_bytes, entry_check, entry_head,
 };
 
 use crate::mapping::{Mapping, create_reserved};
@@ -121,6 +121,7 @@ impl Interner {
         self.entries.words()[id as usize].store(at as u64 / 8, Ordering::Relaxed);
         self.used.store(end, Ordering::Release);
         self.index.words()[place].store(u64::from(hash) << 32 | u64::from(id), Ordering::Release);
+        self.map.words()[STRINGS_COUNT_WORD].store(u64::from(id), Ordering::Release);
         tail.next_id += 1;
         Some(id)
     }

@@ -17,6 +17,8 @@ mod control_file;
 mod environment;
 mod interner;
 pub(crate) mod slots;
+#[cfg(test)]
+mod slots_tests;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::Thread;
 
 use tidegauge_schemas::journal::{
-    CHUNK_BYTES, ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse, commit_word,
+    CHUNK_BYTES, ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse,
 };
 
 use chunk_files::ChunkFolder;
@@ -107,7 +109,7 @@ impl Journal {
             Some(place) => place,
             None => self.slot_late(seq)?,
         };
-        place.store(slot, commit_word(seq, slot));
+        place.store(slot, environment::commit_word(seq, slot));
         if seq.is_multiple_of(SLOTS_PER_CHUNK) {
             self.wake_provider();
         }

@@ -119,6 +119,10 @@ impl<'a> ChunkSlots<'a> {
                 each(seq, &slot);
             } else if is_earlier_use(slot[0], seq) {
                 open_holes += 1;
+                // A slot that was begun is a hole even where nothing follows it.
+                if is_begun(&slot) {
+                    scan.holes += std::mem::take(&mut open_holes);
+                }
             } else {
                 scan.damaged += 1;
             }
@@ -131,6 +135,14 @@ impl<'a> ChunkSlots<'a> {
 fn is_earlier_use(word: u64, seq: u64) -> bool {
     let stored = word & SEQ_MASK;
     word == 0 || (stored != 0 && stored <= seq && (seq + 1 - stored).is_multiple_of(SLOTS_PER_CHUNK))
+}
+
+/// True if fields were stored over those that the commit word is of.
+fn is_begun(slot: &Slot) -> bool {
+    match slot[0] & SEQ_MASK {
+        0 => slot.iter().any(|word| *word != 0),
+        stored => slot[0] != commit_word(stored - 1, slot),
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +193,24 @@ mod tests {
         let scan = ChunkSlots::new(5, &bytes).scan(|seq, _| seen.push(seq - first));
         assert_eq!(seen, [0, 1, 2, 3, 5, 6, 8, 9]);
         assert_eq!(scan, Scan { committed: 8, holes: 1, damaged: 1 });
+    }
+
+    #[test]
+    fn no_flipped_bit_loses_a_record_unnoticed() {
+        let first = 5 * SLOTS_PER_CHUNK;
+        // The last record in the chunk, over slots that were used before or never: nothing after it shows the hole.
+        for mut bytes in [chunk(2, 2 * SLOTS_PER_CHUNK..3 * SLOTS_PER_CHUNK), chunk(5, 0..0)] {
+            let newer = chunk(5, first..first + 1);
+            let slot = CHUNK_HEADER_BYTES..CHUNK_HEADER_BYTES + SLOT_BYTES;
+            bytes[slot.clone()].copy_from_slice(&newer[slot.clone()]);
+            bytes.truncate(CHUNK_HEADER_BYTES + 4 * SLOT_BYTES);
+            for bit in slot.start * 8..slot.end * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                let scan = ChunkSlots::new(5, &damaged).scan(|_, _| ());
+                assert_eq!((scan.committed, scan.holes + scan.damaged), (0, 1), "bit {bit}");
+            }
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub struct Anchor {
 /// Bits after the point of a rate. Over an hour without an anchor the rounding adds up to 13 ns.
 const SLOPE_BITS: u32 = 48;
 
+/// Less than this may be a thread that was interrupted between reading one clock and the other.
+const MIN_STEP_NANOS: u128 = 10_000_000;
+
 /// Converts ticks to time.
 #[derive(Debug, Clone)]
 pub struct ClockMap {
@@ -74,6 +77,24 @@ impl ClockMap {
             .monotonic_nanos
             .saturating_add(((i128::from(since) * i128::from(self.slopes[index])) >> SLOPE_BITS) as i64)
             .saturating_add(self.wall_offset_nanos)
+    }
+
+    /// Says so if the wall clock was set while recording.
+    #[must_use]
+    pub fn step_note(&self) -> Option<String> {
+        // The monotonic clock is slewed along with the wall clock, so that what is between them changes by steps only.
+        let steps = self.anchors.iter().map(|anchor| {
+            i128::from(anchor.unix_nanos)
+                - i128::from(anchor.monotonic_nanos)
+                - i128::from(self.wall_offset_nanos)
+        });
+        let step = steps.max_by_key(|step| step.unsigned_abs()).unwrap_or(0);
+        (step.unsigned_abs() >= MIN_STEP_NANOS).then(|| {
+            format!(
+                "the wall clock was set by {:+.3} s while recording; all times are of the clock as it was at the start",
+                step as f64 / 1e9
+            )
+        })
     }
 
     /// The anchors, ascending.
@@ -136,6 +157,10 @@ mod tests {
         let steady = ClockMap::new(vec![anchor(0, 0, 1_000_000), anchor(100, 100, 1_000_100)]);
         let stepped = ClockMap::new(vec![anchor(0, 0, 1_000_000), anchor(100, 100, 999)]);
         assert_eq!(steady.unix_nanos(50), stepped.unix_nanos(50));
+        assert_eq!(steady.step_note(), None);
+        let hour = 3_600_000_000_000;
+        let set = ClockMap::new(vec![anchor(0, 0, hour), anchor(9, 9, 9), anchor(20, 20, hour + 20)]);
+        assert!(set.step_note().unwrap().contains("set by -3600.000 s"), "set, and set back");
     }
 
     #[test]

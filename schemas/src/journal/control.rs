@@ -66,8 +66,6 @@ pub enum Counter {
     PeakJournalBytes,
     /// CPU time of the recorder's threads, nanoseconds.
     BackgroundCpuNanos,
-    /// Records in sealed parts.
-    SealedRecords,
 }
 
 impl Counter {

@@ -28,8 +28,8 @@ pub use slot::{
 };
 pub use snapshot::{JournalSnapshot, SnapshotChunk};
 pub use strings::{
-    FIRST_ENTRY_OFFSET, JournalString, MAX_STRING_BYTES, OVERFLOW_ID, OVERFLOW_NAME, STRINGS_FILE,
-    STRINGS_MAGIC, StringTable, StringUse, entry_bytes, entry_check, entry_head,
+    FIRST_ENTRY_OFFSET, JournalString, MAX_STRING_BYTES, OVERFLOW_ID, OVERFLOW_NAME, STRINGS_COUNT_WORD,
+    STRINGS_FILE, STRINGS_MAGIC, StringTable, StringUse, entry_bytes, entry_check, entry_head,
 };
 
 /// Spreads the bits of a word; the finalizer of SplitMix64, whose avalanche is well measured.

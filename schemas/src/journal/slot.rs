@@ -37,12 +37,13 @@ const HAS_PID: u64 = 1 << 8;
 
 /// The commit word of record `seq` with these fields: it is stored last and makes the slot valid.
 ///
-/// The check is a fold by exclusive or, rotated differently for each word: any single flipped bit shows, others
-/// with probability 1 − 2⁻¹⁶, and it costs a cycle or two next to the store.
+/// The check is a fold of the number and the fields by exclusive or, rotated differently for each: any single flipped
+/// bit shows, others with probability 1 − 2⁻¹⁶, and it costs a cycle or two next to the store.
 #[inline]
 #[must_use]
 pub const fn commit_word(seq: u64, slot: &Slot) -> u64 {
-    let all = slot[1]
+    let all = (seq + 1).rotate_left(53)
+        ^ slot[1]
         ^ slot[2].rotate_left(5)
         ^ slot[3].rotate_left(11)
         ^ slot[4].rotate_left(19)

@@ -81,10 +81,13 @@ impl JournalSnapshot {
             damage.push(Error::DamagedChunk { reason, path: chunk.path.clone() });
         }
         // Names and anchors are written before the slots that need them, so they are read after them.
-        let mut or_default = |error: Error| damage.push(error);
-        let strings =
-            StringTable::read(&folder.join(STRINGS_FILE)).map_err(&mut or_default).unwrap_or_default();
-        let control = Control::read(&folder.join(CONTROL_FILE)).map_err(&mut or_default).ok();
+        let strings = StringTable::read(&folder.join(STRINGS_FILE));
+        let strings = strings.map_err(|error| damage.push(error)).unwrap_or_default();
+        if strings.lost() > 0 {
+            let reason = format!("{} names cannot be read and show as <lost name>", strings.lost());
+            damage.push(Error::DamagedJournal { reason, path: folder.join(STRINGS_FILE) });
+        }
+        let control = Control::read(&folder.join(CONTROL_FILE)).map_err(|error| damage.push(error)).ok();
         let mut losses = control.as_ref().map(Control::losses).unwrap_or_default();
         losses.damaged_records = chunks.iter().map(|chunk| chunk.scan.damaged).sum();
         if !live {

@@ -1,6 +1,6 @@
 //! The strings file: names, written once, referred to by id.
 //!
-//! After a head of 64 bytes, entries follow each other, each a multiple of 8 bytes: head word (length, use, id),
+//! The head of 64 bytes has a magic word and the number of entries, stored after each. Then entries follow each other, each a multiple of 8 bytes: head word (length, use, id),
 //! `seq` and ticks at the time, the UTF-8 bytes padded with zeros, and a check word, stored last. Ids begin with 1
 //! and ascend by one. The first entry that fails its check ends the table: nothing after it was in use.
 
@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 pub const STRINGS_FILE: &str = "strings";
 /// First word of the file: "TGSTRNG1".
 pub const STRINGS_MAGIC: u64 = u64::from_le_bytes(*b"TGSTRNG1");
+/// Word of the file that counts its entries.
+pub const STRINGS_COUNT_WORD: usize = 1;
 /// Byte of the first entry.
 pub const FIRST_ENTRY_OFFSET: usize = 64;
 /// Longest string that is kept whole.
@@ -71,6 +73,7 @@ pub struct JournalString {
 #[derive(Debug, Clone, Default)]
 pub struct StringTable {
     strings: Vec<JournalString>,
+    expected: u64,
 }
 
 impl StringTable {
@@ -83,7 +86,14 @@ impl StringTable {
         }
         let mut table = Self::default();
         table.extend_from(&bytes, FIRST_ENTRY_OFFSET);
+        table.expected = word_at(&bytes, STRINGS_COUNT_WORD * 8).unwrap_or(0);
         Ok(table)
+    }
+
+    /// Entries that the file said to have and that could not be read.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.strings.len() as u64)
     }
 
     /// Adds the whole entries of `bytes` from byte `at` on; returns the byte after the last of them.

@@ -9,10 +9,11 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegauge_schemas::journal::{CHUNK_MAGIC, SLOT_WORDS, Scan, Slot, commit_word, index_word};
+use tidegauge_schemas::journal::{CHUNK_MAGIC, SLOT_WORDS, Scan, Slot, index_word};
 
 use super::super::environment::{
-    AtomicU64, HEADER_WORDS, LATE_SPINS, Mutex, MutexGuard, SLOTS_PER_CHUNK, TABLE_LEN, spin_loop,
+    AtomicU64, HEADER_WORDS, LATE_SPINS, Mutex, MutexGuard, SLOTS_PER_CHUNK, TABLE_LEN, commit_word,
+    spin_loop,
 };
 use super::{ChunkFiles, SlotWords, Words};
 
@@ -314,85 +315,4 @@ unsafe fn slot_at<'a>(address: u64, number: u64) -> SlotWords<'a> {
     // SAFETY: the caller's promise; a chunk has HEADER_WORDS, then SLOTS_PER_CHUNK slots, and an array of words is
     // aligned as a word is.
     unsafe { SlotWords(&*chunk.add(HEADER_WORDS + number as usize * SLOT_WORDS).cast()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::slots::heap::{HeapChunks, HeapWords};
-
-    fn pool(cap: usize) -> ChunkPool<HeapChunks, HeapWords> {
-        ChunkPool::new(HeapChunks::default(), HeapWords::zeros(TABLE_LEN as usize), cap)
-    }
-
-    fn fill(pool: &ChunkPool<HeapChunks, HeapWords>, index: u64) {
-        for seq in index * SLOTS_PER_CHUNK..(index + 1) * SLOTS_PER_CHUNK {
-            let slot = [0, seq, 1, 2, 3, 4, 5, 6];
-            pool.slot(seq).unwrap().store(&slot, commit_word(seq, &slot));
-        }
-    }
-
-    fn ready(pool: &ChunkPool<HeapChunks, HeapWords>, index: u64) -> MappedChunk<'_> {
-        let ChunkState::Ready(chunk) = pool.state(index) else { panic!("it was provided") };
-        chunk
-    }
-
-    #[test]
-    fn a_recycled_chunk_serves_another_index() {
-        let pool = pool(4);
-        for index in 0..if cfg!(miri) { 3 } else { 20 } {
-            pool.provide(index, true).unwrap();
-            fill(&pool, index);
-            let chunk = ready(&pool, index);
-            assert!(chunk.is_committed(SLOTS_PER_CHUNK));
-            assert_eq!(chunk.for_each(|seq, slot| assert_eq!(slot[1], seq)).committed, SLOTS_PER_CHUNK);
-            pool.recycle(&chunk);
-        }
-        assert_eq!(pool.files.present(), [1], "one chunk served all of them");
-    }
-
-    #[test]
-    fn at_the_cap_chunks_are_skipped_and_later_ones_go_on() {
-        let pool = pool(4);
-        for index in 0..4 {
-            assert!(pool.slot_late(index * SLOTS_PER_CHUNK).is_some());
-        }
-        assert!(pool.slot_late(4 * SLOTS_PER_CHUNK).is_none());
-        assert!(matches!(pool.state(4), ChunkState::Skipped));
-        pool.recycle(&ready(&pool, 0));
-        assert!(pool.slot_late(4 * SLOTS_PER_CHUNK + 1).is_none(), "a skipped chunk stays skipped");
-        assert!(pool.slot_late(5 * SLOTS_PER_CHUNK).is_some());
-    }
-
-    #[test]
-    fn surplus_chunks_are_removed() {
-        let pool = pool(8);
-        for index in 0..6 {
-            pool.provide(index, false).unwrap();
-            if index > 2 {
-                pool.recycle(&ready(&pool, index));
-            }
-        }
-        pool.trim(1);
-        assert_eq!(pool.files.present().len(), 4);
-        pool.release(true);
-    }
-
-    #[test]
-    fn an_entry_of_another_round_is_not_mistaken() {
-        let pool = pool(4);
-        let late = 3 + TABLE_LEN;
-        pool.provide(3, false).unwrap();
-        assert!(pool.slot(3 * SLOTS_PER_CHUNK).is_some());
-        assert!(pool.slot(late * SLOTS_PER_CHUNK).is_none());
-        pool.provide(late, false).unwrap();
-        // A thread that slept for a whole round does not take the place back.
-        assert!(pool.slot_late(3 * SLOTS_PER_CHUNK).is_none());
-        assert!(matches!(pool.state(3), ChunkState::Skipped));
-        pool.provide(3, false).unwrap();
-        pool.skip(3);
-        assert!(matches!(pool.state(late), ChunkState::Ready(_)));
-        // Rounds are told apart modulo 2048.
-        assert!(is_past(0, tag(1023 * TABLE_LEN)) && !is_past(0, tag(1025 * TABLE_LEN)) && !is_past(7, 0));
-    }
 }

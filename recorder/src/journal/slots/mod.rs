@@ -4,8 +4,6 @@
 //! atomics and sizes from [`super::environment`].
 
 mod chunk_pool;
-#[cfg(test)]
-mod heap;
 mod slot_words;
 
 use std::io;
