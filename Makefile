@@ -6,7 +6,7 @@ VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint doc bench format-doc clean
+.PHONY: demo test lint doc bench miri format-doc clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
 demo:
@@ -43,7 +43,12 @@ doc:
 
 # Figures, side by side in one run; minutes.
 bench:
-	$(CARGO) bench --locked --workspace --bench record --bench analysis
+	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench on_off
+
+# The journal's unsafe code, interpreted; needs `rustup component add miri --toolchain nightly`. Minutes.
+miri:
+	MIRIFLAGS="-Zmiri-permissive-provenance -Zmiri-disable-isolation" CARGO_TARGET_DIR=$(TARGET)/miri \
+		$(CARGO) +nightly miri test --locked -p tidegauge-recorder --lib -- slots_tests
 
 # Writes schemas/FORMAT.md anew from the code.
 format-doc:

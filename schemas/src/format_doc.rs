@@ -7,8 +7,8 @@ use crate::kinds::{Category, CheckpointKind, EventKind};
 use crate::metrics;
 use crate::table::Table;
 use crate::version::{
-    FORMAT_VERSION, KEY_CONSUMED, KEY_FORMAT_VERSION, KEY_RUN_ID, KEY_SEQ, KEY_SUPERSEDES, KEY_TABLE,
-    OLDEST_READABLE_VERSION,
+    FORMAT_VERSION, KEY_CHECKSUM, KEY_CONSUMED, KEY_FORMAT_VERSION, KEY_RUN_ID, KEY_SEQ, KEY_SUPERSEDES,
+    KEY_TABLE, OLDEST_READABLE_VERSION,
 };
 
 const HEAD: &str = "\
@@ -73,14 +73,15 @@ pub fn markdown() -> String {
     words(&mut out, "Metadata of parts", METADATA.into_iter());
     let _ = writeln!(
         out,
-        "\nA reader leaves out the parts that another one supersedes. Two parts of a table and process that consumed the \
+        "\n`run.json` and `process.json` end with such a checksum too, in their member `checksum`. Who edits one by hand takes \
+         that line out.\n\nA reader leaves out the parts that another one supersedes. Two parts of a table and process that consumed the \
          same chunks, or hold the same `seq`, are an error otherwise."
     );
     journal(&mut out);
     out
 }
 
-const METADATA: [(&str, &str); 6] = [
+const METADATA: [(&str, &str); 7] = [
     (KEY_FORMAT_VERSION, "version of the format"),
     (KEY_TABLE, "table that the part belongs to"),
     (KEY_RUN_ID, "run id, as in `run.json`"),
@@ -89,6 +90,10 @@ const METADATA: [(&str, &str); 6] = [
         "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`",
     ),
     (KEY_SEQ, "lowest and highest `seq` of the rows, `LOW-HIGH`; absent without rows"),
+    (
+        KEY_CHECKSUM,
+        "CRC-32 of the whole file with eight zeros in the place of this value, eight hexadecimal digits; a part without it is taken as it is",
+    ),
     (KEY_SUPERSEDES, "of a merged part: file names of the parts that it replaces, separated by `,`"),
 ];
 

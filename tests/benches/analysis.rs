@@ -1,6 +1,7 @@
 //! What a summary costs, side by side with decoding the same columns and nothing else.
 //!
-//! Budget: 2.5 times. Figures, not a test. `TIDEGAUGE_BENCH_EVENTS` sets the length of the trace.
+//! Budget: 2.5 times, and 100 MB at most, also of a trace ten times as long. Figures, not a test.
+//! `TIDEGAUGE_BENCH_EVENTS` and `TIDEGAUGE_BENCH_LONG_EVENTS` set the lengths of the traces.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,8 @@
 )]
 
 use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,37 +25,65 @@ use tidegauge_analyzer::load::{CHECKPOINT_COLUMNS, EVENT_COLUMNS, SAMPLE_COLUMNS
 use tidegauge_analyzer::replay::Window;
 use tidegauge_schemas::part::BATCH_ROWS;
 use tidegauge_schemas::{Table, Trace};
-use tidegauge_tests::training::{self, TrainingTrace};
+use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
+/// Names the trace that this program is to summarize instead of measuring.
+const RUN_VARIABLE: &str = "TIDEGAUGE_BENCH_RUN";
 /// Runs of each, in turn.
 const RUNS: usize = 5;
 
 fn main() {
-    let events =
-        std::env::var("TIDEGAUGE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000_000);
+    if let Some(run) = std::env::var_os(RUN_VARIABLE) {
+        summarize(Path::new(&run));
+        return;
+    }
+    let number = |name: &str, default| {
+        std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(default)
+    };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let run = folder.path().join("run");
-    let slots = training::slots(TrainingTrace::default(), events);
-    let bytes = training::write_parts(&slots, &run);
-    let count = slots.len() as f64;
-    drop(slots);
-    println!("{count} records, {:.2} bytes each", bytes as f64 / count);
+    time(number("TIDEGAUGE_BENCH_EVENTS", 20_000_000), &folder.path().join("shorter"));
+    let longer = folder.path().join("longer");
+    let events = number("TIDEGAUGE_BENCH_LONG_EVENTS", 200_000_000);
+    training::write_trace(TrainingSlots::new(TrainingTrace::default()), events, &longer);
+    println!("summary of {events} records: peak RSS {:.1} MB", peak_rss_of_summary(&longer));
+}
 
+fn time(events: u64, run: &Path) {
+    let bytes = training::write_trace(TrainingSlots::new(TrainingTrace::default()), events, run);
+    let count = events as f64;
+    println!("{events} records, {:.2} bytes each", bytes as f64 / count);
     let (mut ours, mut least) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        least.push(timed(count, || decode(&run)));
-        ours.push(timed(count, || {
-            let source = Source::open(&run, &Selection::default()).unwrap();
-            black_box(summary(&source, |_| Ok(Window::ALL), |_| true).unwrap());
-        }));
+        least.push(timed(count, || decode(run)));
+        ours.push(timed(count, || summarize(run)));
     }
     least.sort_by(f64::total_cmp);
     ours.sort_by(f64::total_cmp);
     let (ours, least) = (ours[RUNS / 2], least[RUNS / 2]);
     println!(
-        "summary: {ours:.1} ns a record; decoding alone {least:.1} ns; ratio of medians {:.2}",
-        ours / least
+        "summary: {ours:.1} ns a record; decoding alone {least:.1} ns; ratio of medians {:.2}; peak RSS {:.1} MB",
+        ours / least,
+        peak_rss_of_summary(run)
     );
+}
+
+fn summarize(run: &Path) {
+    let source = Source::open(run, &Selection::default()).unwrap();
+    black_box(summary(&source, |_| Ok(Window::ALL), |_| true).unwrap());
+}
+
+/// Of a process that does nothing else: this program again.
+fn peak_rss_of_summary(run: &Path) -> f64 {
+    let child = Command::new(std::env::current_exe().unwrap()).env(RUN_VARIABLE, run).spawn().unwrap();
+    let mut status = 0;
+    // SAFETY: zeros are a valid rusage, and the call writes to what outlives it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert!(libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) > 0);
+        usage
+    };
+    assert_eq!(status, 0, "the summary failed");
+    usage.ru_maxrss as f64 * 1024.0 / 1e6
 }
 
 fn timed(count: f64, work: impl FnOnce()) -> f64 {
@@ -62,7 +93,7 @@ fn timed(count: f64, work: impl FnOnce()) -> f64 {
 }
 
 /// The columns of a summary, decoded by the parquet crate as it is, text as dictionaries, and dropped.
-fn decode(run: &std::path::Path) {
+fn decode(run: &Path) {
     let trace = Trace::open(run).unwrap();
     let process = trace.process(trace.processes()[0]).unwrap();
     for (table, columns) in [

@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use tidegauge_recorder::{self as tg, Recorder};
-use tidegauge_schemas::journal::{CHUNK_BYTES, SLOT_BYTES};
-use tidegauge_tests::training::{self, TrainingTrace};
+use tidegauge_schemas::journal::{CHUNK_BYTES, SLOT_BYTES, Slot};
+use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Events timed together: short enough to show outliers, long enough that reading the clock does not show.
 const BURST: u64 = 256;
 /// Events a second in all: what sealing keeps up with on one core beside the recording one.
 const RATE: u64 = 2_000_000;
+/// And what `tracing` is given: its writer formats and writes every line.
+const TRACING_RATE: u64 = 200_000;
 /// Chunks that the baseline goes round in, as the recorder does.
 const BASELINE_CHUNKS: usize = 4;
 
@@ -47,6 +49,12 @@ fn main() {
         for threads in [2, 4] {
             many_threads(threads, span);
         }
+    }
+    if is_wanted("tracing") {
+        tracing(span);
+    }
+    if is_wanted("memory") {
+        memory(span);
     }
     if is_wanted("seal") {
         seal();
@@ -158,12 +166,74 @@ fn wait_until(moment: Instant) {
     }
 }
 
+/// The same fields through `tracing` and its non-blocking file appender, as structured logs are kept out of the way.
+fn tracing(span: Duration) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+    let file = tracing_appender::rolling::never(folder.path(), "log");
+    let (writer, _guard) = tracing_appender::non_blocking(file);
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    tracing::subscriber::with_default(subscriber, || {
+        let start = Instant::now();
+        let mut n = 0;
+        while start.elapsed() < span {
+            theirs.push(timed(|| {
+                for n in n..n + BURST {
+                    tracing::info!(device = -1, address = black_box(n), size_bytes = 8, site = 0, "alloc");
+                }
+            }));
+            ours.push(timed(|| (n..n + BURST).for_each(|n| tg::alloc(-1, black_box(n), 8))));
+            n += BURST;
+            // Slowly enough for its writer to keep up: lines that are dropped would be cheap.
+            wait_until(start + Duration::from_nanos(n * 1_000_000_000 / TRACING_RATE));
+        }
+    });
+    recorder.stop().unwrap();
+    let (theirs, ours) = (Quantiles::of(theirs), Quantiles::of(ours));
+    println!(
+        "tracing, non-blocking file appender: {theirs} an event; a record {ours}; ratio of medians {:.0}",
+        theirs.median / ours.median
+    );
+}
+
+/// What recording adds to the process's resident memory, mapped journal included, at a million events a second.
+fn memory(span: Duration) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let before = resident_bytes();
+    let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+    let start = Instant::now();
+    let (mut n, mut most) = (0, 0);
+    while start.elapsed() < span {
+        (n..n + BURST)
+            .for_each(|n| tg::alloc(-1, black_box(0x7f00_0000_0000 + n % 4096 * 512), 8 * (n % 100)));
+        n += BURST;
+        if n.is_multiple_of(100 * BURST) {
+            most = most.max(resident_bytes());
+        }
+        wait_until(start + Duration::from_nanos(n * 1000));
+    }
+    let dropped = recorder.dropped_records();
+    recorder.stop().unwrap();
+    println!(
+        "memory at 1 million events/s: {:.1} MB at most over {n} events, {dropped} dropped",
+        most.saturating_sub(before) as f64 / 1e6
+    );
+}
+
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    // SAFETY: the call reads a constant of the system.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+}
+
 fn seal() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let events = 4_000_000;
-    let slots = training::slots(TrainingTrace::default(), events);
+    let slots: Vec<Slot> = TrainingSlots::new(TrainingTrace::default()).take(events).collect();
     let (start, start_cpu) = (Instant::now(), thread_cpu_nanos());
-    let bytes = training::write_parts(&slots, &folder.path().join("run"));
+    let bytes = training::write_trace(slots.iter().copied(), events as u64, &folder.path().join("run"));
     let each = |nanos: u64| nanos as f64 / slots.len() as f64;
     println!(
         "Parquet from full chunks, one thread: {:.0} ns of CPU ({:.0} ns with the waits for the disk) and {:.2} bytes a record",

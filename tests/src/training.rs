@@ -29,53 +29,83 @@ impl Default for TrainingTrace {
 /// Chunks in a part, as the recorder makes them.
 const CHUNKS_PER_PART: usize = 8;
 
-/// About that many records. In each step blocks are allocated, half of them freed soon, the others in reverse order at
-/// the end of the step; a freed address is the next one to be given out, as a caching allocator does.
-#[must_use]
-pub fn slots(shape: TrainingTrace, records: usize) -> Vec<Slot> {
-    let mut slots = Vec::with_capacity(records + 2 * shape.allocs_per_step as usize);
-    let mut state = 0x2545_F491_4F6C_DD1Du64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let mut ticks = ORIGIN_NANOS;
-    let mut free_addresses: Vec<u64> =
-        (0..shape.allocs_per_step).rev().map(|n| 0x7f00_0000_0000 + n * 0x20_0000).collect();
-    let mut step = 0;
-    while slots.len() < records {
+/// The records of such a loop, without end. In each step blocks are allocated, half of them freed soon, the others in
+/// reverse order at the end of the step; a freed address is the next one to be given out, as a caching allocator does.
+#[derive(Debug)]
+pub struct TrainingSlots {
+    shape: TrainingTrace,
+    random: u64,
+    ticks: u64,
+    free_addresses: Vec<u64>,
+    step: i64,
+    ready: std::collections::VecDeque<Slot>,
+}
+
+impl TrainingSlots {
+    /// From the first step on.
+    #[must_use]
+    pub fn new(shape: TrainingTrace) -> Self {
+        Self {
+            shape,
+            random: 0x2545_F491_4F6C_DD1D,
+            ticks: ORIGIN_NANOS,
+            free_addresses: (0..shape.allocs_per_step)
+                .rev()
+                .map(|n| 0x7f00_0000_0000 + n * 0x20_0000)
+                .collect(),
+            step: 0,
+            ready: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Time goes on by at least that much, and up to twice.
+    fn advance(&mut self, nanos: u64) {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.ticks += nanos + self.random % nanos;
+    }
+
+    fn free(&mut self, address: u64) {
+        self.ready.push_back(device_event(self.ticks, EventKind::Free, address, None, 0));
+        self.free_addresses.push(address);
+    }
+
+    fn make_step(&mut self) {
         let mut kept = Vec::new();
-        slots.push(checkpoint(ticks, CheckpointKind::StepBegin, step));
-        for n in 0..shape.allocs_per_step {
-            ticks += 2000 + random() % 3000;
-            let address = free_addresses.pop().unwrap_or(0);
+        self.ready.push_back(checkpoint(self.ticks, CheckpointKind::StepBegin, self.step));
+        for n in 0..self.shape.allocs_per_step {
+            self.advance(2000);
+            let address = self.free_addresses.pop().unwrap_or(0);
             let size_bytes = 512 * (1 + (n * 2_654_435_761) % 4096);
-            slots.push(device_event(
-                ticks,
-                EventKind::Alloc,
-                address,
-                Some(size_bytes),
-                1 + (n as u32 % shape.sites),
-            ));
+            let site = 1 + (n as u32 % self.shape.sites);
+            let alloc = device_event(self.ticks, EventKind::Alloc, address, Some(size_bytes), site);
+            self.ready.push_back(alloc);
             if n % 2 == 0 {
-                ticks += 500 + random() % 800;
-                slots.push(device_event(ticks, EventKind::Free, address, None, 0));
-                free_addresses.push(address);
+                self.advance(600);
+                self.free(address);
             } else {
                 kept.push(address);
             }
         }
         for address in kept.into_iter().rev() {
-            ticks += 700 + random() % 900;
-            slots.push(device_event(ticks, EventKind::Free, address, None, 0));
-            free_addresses.push(address);
+            self.advance(700);
+            self.free(address);
         }
-        slots.push(checkpoint(ticks, CheckpointKind::StepEnd, step));
-        step += 1;
+        self.ready.push_back(checkpoint(self.ticks, CheckpointKind::StepEnd, self.step));
+        self.step += 1;
     }
-    slots
+}
+
+impl Iterator for TrainingSlots {
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        if self.ready.is_empty() {
+            self.make_step();
+        }
+        self.ready.pop_front()
+    }
 }
 
 fn checkpoint(ticks: u64, kind: CheckpointKind, step: i64) -> Slot {
@@ -92,28 +122,33 @@ fn checkpoint(ticks: u64, kind: CheckpointKind, step: i64) -> Slot {
     checkpoint.encode()
 }
 
-/// Writes the records as a trace, in parts as the recorder makes them; bytes written.
+/// Writes the first `records` of them as a trace, in parts as the recorder makes them; bytes written.
 ///
 /// # Panics
 /// If it cannot be written.
-pub fn write_parts(slots: &[Slot], run: &Path) -> u64 {
+pub fn write_trace(slots: impl Iterator<Item = Slot>, records: u64, run: &Path) -> u64 {
     begin_trace(run).unwrap_or_else(|error| panic!("{error}"));
-    let chunks: Vec<&[Slot]> = slots.chunks(SLOTS_PER_CHUNK as usize).collect();
-    let parts = (0..).zip(chunks.chunks(CHUNKS_PER_PART));
-    parts
-        .map(|(number, chunks)| write_part(number, chunks, run).unwrap_or_else(|error| panic!("{error}")))
-        .sum()
+    let mut slots = (0..records).zip(slots);
+    let mut bytes = 0;
+    for first in (0..records.div_ceil(SLOTS_PER_CHUNK)).step_by(CHUNKS_PER_PART) {
+        let part = slots.by_ref().take(CHUNKS_PER_PART * SLOTS_PER_CHUNK as usize);
+        bytes += write_part(first, part, run).unwrap_or_else(|error| panic!("{error}"));
+    }
+    bytes
 }
 
-fn write_part(number: u64, chunks: &[&[Slot]], run: &Path) -> tidegauge_schemas::Result<u64> {
+fn write_part(
+    first: u64,
+    slots: impl Iterator<Item = (u64, Slot)>,
+    run: &Path,
+) -> tidegauge_schemas::Result<u64> {
     let (clock, strings) = (ClockMap::new(Vec::new()), StringTable::default());
     let target = PartTarget { run: run.to_owned(), run_id: "built".to_owned(), id: PROCESS };
     let mut seal = RangeSeal::begin(&target, SlotRows::TABLES.into_iter(), &clock, &strings);
-    let first = number * CHUNKS_PER_PART as u64;
-    for (index, chunk) in (first..).zip(chunks) {
-        for (seq, slot) in (index * SLOTS_PER_CHUNK..).zip(*chunk) {
-            seal.push(seq, slot);
-        }
+    let mut last = first;
+    for (seq, slot) in slots {
+        last = seq / SLOTS_PER_CHUNK;
+        seal.push(seq, &slot);
     }
-    seal.seal(Range { first, last: first + chunks.len() as u64 - 1 }, &mut Vec::new())
+    seal.seal(Range { first, last }, &mut Vec::new())
 }
