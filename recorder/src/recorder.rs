@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::guard::OwnWork;
 use crate::identity;
 use crate::journal::Journal;
+use crate::recover::remove_journal;
 use crate::run_folder::{self, Existing};
 use crate::sealer::Finished;
 use crate::ticks;
@@ -219,8 +220,7 @@ impl Recorder {
         match finished.failure {
             Some(source) => Err(Error::NotSealed { source }),
             None => {
-                std::fs::remove_dir_all(&self.journal_path)
-                    .map_err(tidegauge_schemas::Error::io("removing", &self.journal_path))?;
+                remove_journal(&self.journal_path)?;
                 // Only now: a kill before this leaves a journal that can be found.
                 if self.info.journal_path.take().is_some() {
                     self.info.write(&self.target.process_file())?;

@@ -3,7 +3,7 @@
 //! Parts say which chunks they consumed, so what is done is skipped: recovery can be repeated, and killed itself. Names
 //! of parts follow from what they consume, so a second attempt at the same chunks makes the same part.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
@@ -11,6 +11,7 @@ use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::rows::SlotRows;
+use tidegauge_schemas::run::sync_folder;
 use tidegauge_schemas::{ProcessTrace, Table, Trace};
 
 use crate::error::{Error, Result};
@@ -42,15 +43,66 @@ pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
     for &id in trace.processes() {
         let process = trace.process(id)?;
         if process.journal().is_none() {
+            if process.ended != Ended::Running {
+                remove_half_written(&trace, &process)?;
+            }
             continue;
         }
         if process.ended == Ended::Running {
             let pid = process.info.as_ref().map_or(0, |info| info.pid);
             return Err(Error::StillRecording { process: id.to_string(), pid, path: run.to_owned() });
         }
+        // First, since the space may be needed.
+        remove_half_written(&trace, &process)?;
         recovered.push(recover_process(&trace, process)?);
     }
     Ok(recovered)
+}
+
+/// Removes what the recorder, or an earlier recovery, was writing or removing when it died: no reader looks at it, but
+/// it takes space.
+fn remove_half_written(trace: &Trace, process: &ProcessTrace) -> Result<()> {
+    let home = layout::process_folder(&trace.path, process.id);
+    let journal = tidegauge_schemas::process::journal_folder(&home, process.info.as_ref());
+    remove(&name_while_removed(&journal))?;
+    let of_tables = Table::ALL.into_iter().map(|table| layout::table_folder(&trace.path, table, process.id));
+    for folder in of_tables.chain([home]) {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(tidegauge_schemas::Error::io("listing", &folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(tidegauge_schemas::Error::io("listing", &folder))?;
+            if entry.file_name().as_encoded_bytes().starts_with(layout::TEMPORARY_PREFIX.as_bytes()) {
+                remove(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => Ok(other.map_err(tidegauge_schemas::Error::io("removing", path))?),
+    }
+}
+
+/// Removes a journal that is sealed. It is gone at once, by a rename: a reader, or the next recovery, would take one
+/// that misses a few files for a damaged one.
+pub(crate) fn remove_journal(journal: &Path) -> Result<()> {
+    let gone = name_while_removed(journal);
+    std::fs::rename(journal, &gone).map_err(tidegauge_schemas::Error::io("removing", journal))?;
+    if let Some(folder) = journal.parent() {
+        sync_folder(folder)?;
+    }
+    remove(&gone)
+}
+
+fn name_while_removed(journal: &Path) -> PathBuf {
+    let name = journal.file_name().unwrap_or_default().to_string_lossy();
+    journal.with_file_name(format!("{}{name}", layout::TEMPORARY_PREFIX))
 }
 
 fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered> {
@@ -119,7 +171,7 @@ fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
         info.write(&target.process_file())?;
     }
     if process.damage.is_empty() {
-        std::fs::remove_dir_all(&journal).map_err(tidegauge_schemas::Error::io("removing", &journal))?;
+        remove_journal(&journal)?;
     } else {
         // A damaged journal may hold more than we could read: kept for somebody to look at.
         let kept = journal.with_extension("damaged");
