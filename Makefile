@@ -6,7 +6,7 @@ VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint doc bench miri format-doc clean
+.PHONY: demo test soak lint doc bench miri format-doc clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
 demo:
@@ -27,6 +27,11 @@ test: $(VENV)/ready
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
 	$(VENV)/bin/python -m pytest tests/python
+
+# A thousand kills instead of two hundred, and how many events they left; minutes.
+soak:
+	$(CARGO) build --locked --workspace --all-targets
+	TIDEGAUGE_KILLS=1000 $(CARGO) test --locked --workspace --test all -- --nocapture nothing_is_lost
 
 $(VENV)/ready: tests/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,8 +1,11 @@
-//! What the end-to-end tests share: a builder of traces, the programs under test, and counters that survive a kill.
+//! What the end-to-end tests share: a builder of traces, the programs under test, counters that survive a kill, and
+//! what such a program can come to.
 
 pub mod counts;
+pub mod deed;
 pub mod programs;
 pub mod trace_builder;
+pub mod traced;
 pub mod training;
 
 pub use trace_builder::TraceBuilder;

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 /// The program `name` of the workspace.
 ///
@@ -69,4 +70,16 @@ pub fn output_of(command: &mut Command) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed with {}:\n{errors}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until something is so, looking every millisecond.
+///
+/// # Panics
+/// If it is not within a minute.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited for a minute: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -7,6 +7,8 @@ mod demo;
 mod format_errors;
 mod kill;
 mod recording;
+mod recovery_killed;
 mod replay_laws;
 mod round_trip;
 mod sample_trace;
+mod victim;

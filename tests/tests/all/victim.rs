@@ -1,0 +1,184 @@
+//! Runs of `record-victim`, and what their traces hold of the calls that it made.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use arrow::array::AsArray as _;
+use arrow::datatypes::{Int64Type, UInt64Type};
+use tidegauge_schemas::process::{Ended, Losses};
+use tidegauge_schemas::{ProcessTrace, Table, Trace};
+use tidegauge_tests::counts::Counts;
+use tidegauge_tests::programs::{Running, wait_until};
+
+/// A run of the program that is to be started, goes on, or has ended.
+pub(crate) struct Victim {
+    pub(crate) run: PathBuf,
+    pub(crate) threads: usize,
+    counts: PathBuf,
+    errors: PathBuf,
+    command: Command,
+}
+
+impl Victim {
+    /// Records into `FOLDER/run-NAME` from that many threads, each at so many events a millisecond.
+    pub(crate) fn new(folder: &Path, name: &str, threads: usize, per_millisecond: u64) -> Self {
+        let path = |what: &str| folder.join(format!("{what}-{name}"));
+        let (run, counts) = (path("run"), path("counts"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
+        command.args([&run, &counts]).args([threads.to_string(), per_millisecond.to_string()]);
+        // The making of a backtrace allocates megabytes, which the victim's allocator would record as well.
+        command.env("RUST_BACKTRACE", "0");
+        Self { run, threads, counts, errors: path("stderr"), command }
+    }
+
+    /// Each thread ends after so many events.
+    pub(crate) fn events(mut self, events: u64) -> Self {
+        self.command.arg(events.to_string());
+        self
+    }
+
+    /// Thread 0 does that after so many events.
+    pub(crate) fn deed(mut self, name: &str, at: u64) -> Self {
+        self.command.env("VICTIM_DEED", name).env("VICTIM_AT", at.to_string());
+        self
+    }
+
+    /// Starts it; does not wait for its recorder.
+    pub(crate) fn start(&mut self) -> Running {
+        let errors = File::create(&self.errors).unwrap();
+        Running::start(self.command.stdin(Stdio::null()).stderr(errors))
+    }
+
+    /// Starts it and waits until every thread has recorded so many events.
+    pub(crate) fn start_and_record(&mut self, events: u64) -> Running {
+        let mut child = self.start();
+        let counts = self.counts();
+        wait_until("the victim records", || {
+            assert!(child.try_wait().unwrap().is_none(), "it ended early:\n{}", self.errors());
+            (0..self.threads).all(|thread| counts.get(thread) >= events)
+        });
+        child
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn finish(&mut self) -> ExitStatus {
+        self.start().wait().unwrap()
+    }
+
+    /// What it has got done.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts::open(&self.counts).unwrap()
+    }
+
+    /// What it wrote to standard error.
+    pub(crate) fn errors(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.errors).unwrap()).into_owned()
+    }
+
+    /// The one process in its trace.
+    pub(crate) fn process(&self) -> ProcessTrace {
+        let trace = Trace::open(&self.run).unwrap();
+        assert_eq!(trace.processes().len(), 1);
+        trace.process(trace.processes()[0]).unwrap()
+    }
+
+    /// What its trace holds.
+    pub(crate) fn found(&self) -> Found {
+        Found::read(&self.process(), self.threads)
+    }
+}
+
+/// Kills it, and sees that it had not ended before.
+pub(crate) fn kill(mut child: Running) {
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+/// The events of a process, each of which is whole, in order, and there once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) ended: Ended,
+    pub(crate) losses: Losses,
+    /// Which events of each thread are there.
+    events: Vec<Vec<bool>>,
+}
+
+impl Found {
+    /// Reads them, and fails at one that is torn or there twice.
+    pub(crate) fn read(process: &ProcessTrace, threads: usize) -> Self {
+        assert!(process.damage.is_empty(), "{:?}", process.damage);
+        let mut events: Vec<Vec<bool>> = vec![Vec::new(); threads];
+        let mut last_seq = None;
+        for batch in process.batches(Table::Events, &["seq", "address", "size_bytes"]) {
+            let batch = batch.unwrap();
+            let seqs = batch.column_by_name("seq").unwrap().as_primitive::<UInt64Type>();
+            let addresses = batch.column_by_name("address").unwrap().as_primitive::<UInt64Type>();
+            let sizes = batch.column_by_name("size_bytes").unwrap().as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                assert!(last_seq < Some(seqs.value(row)), "seq {} after {last_seq:?}", seqs.value(row));
+                last_seq = Some(seqs.value(row));
+                let (thread, n) = (addresses.value(row) >> 40, addresses.value(row) & ((1 << 40) - 1));
+                assert_eq!(sizes.value(row) as u64, 16 + 8 * n, "torn: thread {thread} event {n}");
+                let events = &mut events[thread as usize];
+                if events.len() <= n as usize {
+                    events.resize(n as usize + 1, false);
+                }
+                assert!(
+                    !std::mem::replace(&mut events[n as usize], true),
+                    "twice: thread {thread} event {n}"
+                );
+            }
+        }
+        Self { ended: process.ended, losses: process.losses(), events }
+    }
+
+    /// Every event whose call had returned is there, and none that was not begun. Returns their number.
+    pub(crate) fn assert_complete(&self, counts: &Counts) -> u64 {
+        assert_eq!(self.losses.dropped_records, 0);
+        for (thread, events) in self.events.iter().enumerate() {
+            let returned = counts.get(thread) as usize;
+            let lost = (0..returned).find(|&n| !events.get(n).is_some_and(|is_there| *is_there));
+            assert_eq!(lost, None, "thread {thread}: lost, of {returned}");
+            assert!(events.len() <= returned + 1, "thread {thread}: only one call can be under way");
+        }
+        self.rows()
+    }
+
+    /// No event is missing before one that is there.
+    pub(crate) fn assert_without_gaps(&self) {
+        for (thread, events) in self.events.iter().enumerate() {
+            assert_eq!(events.iter().position(|is_there| !is_there), None, "thread {thread}: a gap");
+        }
+    }
+
+    /// Events that are there.
+    pub(crate) fn rows(&self) -> u64 {
+        self.events.iter().flatten().filter(|is_there| **is_there).count() as u64
+    }
+}
+
+/// A folder in memory where there is one, for tests that wait for the disk again and again and ask nothing of it.
+pub(crate) fn folder_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// Names and contents of all files below a folder.
+pub(crate) fn listing(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).unwrap();
+                files.push((path, bytes));
+            }
+        }
+    }
+    files.sort();
+    files
+}
