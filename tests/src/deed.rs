@@ -21,12 +21,27 @@ pub enum Deed {
     PanicInMain,
     /// A panic in the main thread, with a recorder that nobody drops.
     PanicForgotten,
+    /// From here on no file of this process has space.
+    NoSpace,
+    /// Forks a child that records, and waits for it.
+    Fork,
+    /// Forks a child that starts a recorder of its own, into `RUN.child`, and waits for it.
+    ForkRecord,
+    /// Forks a child that does nothing for a minute, and leaves its pid in [`Counts`](crate::counts::Counts).
+    ForkStay,
+    /// Runs another program that does nothing for a minute, and leaves its pid there.
+    ExecStay,
 }
+
+/// The counter that a child's pid is left in.
+pub const CHILD_COUNTER: usize = 63;
+/// How long a child stays that nobody ends.
+pub const STAY_SECONDS: u32 = 60;
 
 /// Status that [`Deed::QuickExit`] and [`Deed::Exit`] end with.
 pub const EXIT_STATUS: i32 = 7;
 
-const NAMES: [(&str, Deed); 8] = [
+const NAMES: [(&str, Deed); 13] = [
     ("abort", Deed::Abort),
     ("segfault", Deed::Segfault),
     ("_exit", Deed::QuickExit),
@@ -35,6 +50,11 @@ const NAMES: [(&str, Deed); 8] = [
     ("end", Deed::End),
     ("panic_in_main", Deed::PanicInMain),
     ("panic_forgotten", Deed::PanicForgotten),
+    ("no_space", Deed::NoSpace),
+    ("fork", Deed::Fork),
+    ("fork_record", Deed::ForkRecord),
+    ("fork_stay", Deed::ForkStay),
+    ("exec_stay", Deed::ExecStay),
 ];
 
 impl FromStr for Deed {
@@ -58,4 +78,42 @@ pub fn leave_no_core() {
 pub fn store_nowhere() {
     // SAFETY: none. The kernel never maps this page, so nothing is overwritten; dying of it is the purpose.
     unsafe { std::ptr::with_exposed_provenance_mut::<u64>(8).write_volatile(1) };
+}
+
+/// Forks, and returns the child's pid; the child ends with the status that it returns.
+///
+/// # Errors
+/// If there can be no further process.
+///
+/// # Safety
+/// Of the threads of this process the child has only the calling one: it must not wait for a lock that another one may
+/// hold.
+pub unsafe fn fork(child: impl FnOnce() -> i32) -> std::io::Result<libc::pid_t> {
+    // SAFETY: the caller's promise; the child leaves without running destructors of what it shares.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        // SAFETY: it does not return.
+        0 => unsafe { libc::_exit(child()) },
+        pid => Ok(pid),
+    }
+}
+
+/// Waits for a child; its exit status if it has one.
+#[must_use]
+pub fn wait_for(child: libc::pid_t) -> Option<i32> {
+    let mut status = 0;
+    // SAFETY: `status` is ours.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    (waited == child && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+}
+
+/// Does nothing for [`STAY_SECONDS`], or until it is killed.
+pub fn stay() {
+    // SAFETY: both calls take no memory; the alarm's signal ends the process.
+    unsafe {
+        libc::alarm(STAY_SECONDS);
+        loop {
+            libc::pause();
+        }
+    }
 }

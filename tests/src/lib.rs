@@ -3,6 +3,7 @@
 
 pub mod counts;
 pub mod deed;
+pub mod no_space;
 pub mod programs;
 pub mod trace_builder;
 pub mod traced;

@@ -56,7 +56,7 @@ fn nothing_is_lost_by_sigkill() {
     let folder = tempfile::tempdir().unwrap();
     let (next, events) = (AtomicU64::new(0), AtomicU64::new(0));
     let kill_one = |number: u64| {
-        let mut victim = victim(folder.path(), &number.to_string());
+        let victim = victim(folder.path(), &number.to_string());
         let child = victim.start_and_record(1);
         // Moments that fall into every part of a chunk's life: most when the first chunks fill, a few after several
         // parts have been sealed.
@@ -84,7 +84,7 @@ fn a_kill_before_the_first_record_trips_no_reader() {
     let folder = tempfile::tempdir().unwrap();
     let mut traces = 0;
     for number in 0..60 {
-        let mut victim = victim(folder.path(), &number.to_string());
+        let victim = victim(folder.path(), &number.to_string());
         let child = victim.start();
         std::thread::sleep(Duration::from_millis(12).mul_f64(spread(number)));
         kill(child);
@@ -121,7 +121,7 @@ fn a_kill_before_the_first_record_trips_no_reader() {
 /// Lets a victim die by `deed` and returns it with its status: the signal, negated, or what it exited with.
 fn die(folder: &Path, deed: &str) -> (Victim, i32) {
     // In the middle of the eleventh chunk: some are sealed, some are not.
-    let mut victim = victim(folder, deed).deed(deed, 90_000);
+    let victim = victim(folder, deed).deed(deed, 90_000);
     let status = victim.finish();
     assert!(victim.counts().get(0) == 90_000 || deed.contains("main") || deed.contains("forgotten"));
     (victim, status.code().or_else(|| Some(-status.signal()?)).unwrap())
@@ -160,7 +160,7 @@ fn a_panic_that_unwinds_through_the_recorder_closes_the_trace() {
 fn a_thread_that_panics_or_ends_takes_nothing_with_it() {
     let folder = tempfile::tempdir().unwrap();
     for deed in ["panic", "end"] {
-        let mut victim = victim(folder.path(), deed).events(200_000).deed(deed, 90_000);
+        let victim = victim(folder.path(), deed).events(200_000).deed(deed, 90_000);
         let status = victim.finish();
         assert!(status.success(), "{deed}:\n{}", victim.errors());
         let counts = victim.counts();
@@ -170,4 +170,17 @@ fn a_thread_that_panics_or_ends_takes_nothing_with_it() {
         assert_eq!((found.ended, found.losses.uncommitted_records), (Ended::Clean, 0), "{deed}");
         assert_eq!(found.assert_complete(&counts), 690_000, "{deed}");
     }
+}
+
+#[test]
+fn as_many_threads_as_one_likes() {
+    const MANY: usize = 64;
+    let folder = tempfile::tempdir().unwrap();
+    let ends = Victim::new(folder.path(), "ends", MANY, 100).events(5000);
+    ends.assert_went_on(ends.finish(), 5000);
+    let found = ends.found();
+    assert_eq!((found.ended, found.assert_complete(&ends.counts())), (Ended::Clean, MANY as u64 * 5000));
+    let killed = Victim::new(folder.path(), "killed", MANY, 100);
+    kill(killed.start_and_record(3000));
+    assert!(check(&killed) >= MANY as u64 * 3000);
 }

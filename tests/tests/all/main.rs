@@ -4,6 +4,7 @@
 
 mod command_line;
 mod demo;
+mod faults;
 mod format_errors;
 mod kill;
 mod recording;
@@ -11,4 +12,5 @@ mod recovery_killed;
 mod replay_laws;
 mod round_trip;
 mod sample_trace;
+mod small_disk;
 mod victim;

@@ -27,7 +27,7 @@ fn found(run: &Path) -> Found {
 
 /// A trace whose journal holds about so many events, some of them in parts already if `sealed`.
 fn killed_trace(folder: &Path, events: u64, sealed: bool) -> (PathBuf, Found) {
-    let mut victim = Victim::new(folder, "killed", THREADS, 500);
+    let victim = Victim::new(folder, "killed", THREADS, 500);
     // Nothing can be sealed while a file is where the folder of sealed sites, the first, should be.
     let in_the_way = victim.run.join("sites");
     let child = victim.start_and_record(1);

@@ -1,7 +1,8 @@
 //! Runs of `record-victim`, and what their traces hold of the calls that it made.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -10,49 +11,101 @@ use arrow::datatypes::{Int64Type, UInt64Type};
 use tidegauge_schemas::process::{Ended, Losses};
 use tidegauge_schemas::{ProcessTrace, Table, Trace};
 use tidegauge_tests::counts::Counts;
-use tidegauge_tests::programs::{Running, wait_until};
+use tidegauge_tests::programs::{Running, output_of, program, wait_until};
 
 /// A run of the program that is to be started, goes on, or has ended.
 pub(crate) struct Victim {
+    /// Where its trace is.
     pub(crate) run: PathBuf,
     pub(crate) threads: usize,
+    per_millisecond: u64,
+    events: Option<u64>,
     counts: PathBuf,
     errors: PathBuf,
-    command: Command,
+    program: OsString,
+    /// A program that starts it, with the first of its arguments.
+    pub(crate) starter: Vec<OsString>,
+    environment: Vec<(&'static str, String)>,
+    user: Option<u32>,
 }
 
 impl Victim {
     /// Records into `FOLDER/run-NAME` from that many threads, each at so many events a millisecond.
     pub(crate) fn new(folder: &Path, name: &str, threads: usize, per_millisecond: u64) -> Self {
         let path = |what: &str| folder.join(format!("{what}-{name}"));
-        let (run, counts) = (path("run"), path("counts"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
-        command.args([&run, &counts]).args([threads.to_string(), per_millisecond.to_string()]);
-        // The making of a backtrace allocates megabytes, which the victim's allocator would record as well.
-        command.env("RUST_BACKTRACE", "0");
-        Self { run, threads, counts, errors: path("stderr"), command }
+        Self {
+            run: path("run"),
+            threads,
+            per_millisecond,
+            events: None,
+            counts: path("counts"),
+            errors: path("stderr"),
+            program: env!("CARGO_BIN_EXE_record-victim").into(),
+            starter: Vec::new(),
+            // The making of a backtrace allocates megabytes, which the victim's allocator would record as well.
+            environment: vec![("RUST_BACKTRACE", "0".to_owned())],
+            user: None,
+        }
+    }
+
+    /// Records into that folder instead.
+    pub(crate) fn into(mut self, run: PathBuf) -> Self {
+        self.run = run;
+        self
     }
 
     /// Each thread ends after so many events.
     pub(crate) fn events(mut self, events: u64) -> Self {
-        self.command.arg(events.to_string());
+        self.events = Some(events);
         self
     }
 
     /// Thread 0 does that after so many events.
     pub(crate) fn deed(mut self, name: &str, at: u64) -> Self {
-        self.command.env("VICTIM_DEED", name).env("VICTIM_AT", at.to_string());
+        self.environment.extend([("VICTIM_DEED", name.to_owned()), ("VICTIM_AT", at.to_string())]);
+        self
+    }
+
+    /// A recorder that cannot be started or stopped is no reason for it to end.
+    pub(crate) fn goes_on(mut self) -> Self {
+        self.environment.push(("VICTIM_GO_ON", "1".to_owned()));
+        self
+    }
+
+    /// Its journal has no more bytes than that.
+    pub(crate) fn cap_bytes(mut self, bytes: u64) -> Self {
+        self.environment.push(("VICTIM_CAP_BYTES", bytes.to_string()));
+        self
+    }
+
+    /// Runs that copy of the program.
+    pub(crate) fn program(mut self, program: PathBuf) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// Runs as that user and group.
+    pub(crate) fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
         self
     }
 
     /// Starts it; does not wait for its recorder.
-    pub(crate) fn start(&mut self) -> Running {
-        let errors = File::create(&self.errors).unwrap();
-        Running::start(self.command.stdin(Stdio::null()).stderr(errors))
+    pub(crate) fn start(&self) -> Running {
+        let mut line = self.starter.iter().chain([&self.program]);
+        let mut command = Command::new(line.next().unwrap());
+        command.args(line).args([&self.run, &self.counts]);
+        command.args([self.threads.to_string(), self.per_millisecond.to_string()]);
+        command.args(self.events.map(|events| events.to_string()));
+        command.envs(self.environment.iter().cloned());
+        if let Some(id) = self.user {
+            command.uid(id).gid(id);
+        }
+        Running::start(command.stdin(Stdio::null()).stderr(File::create(&self.errors).unwrap()))
     }
 
     /// Starts it and waits until every thread has recorded so many events.
-    pub(crate) fn start_and_record(&mut self, events: u64) -> Running {
+    pub(crate) fn start_and_record(&self, events: u64) -> Running {
         let mut child = self.start();
         let counts = self.counts();
         wait_until("the victim records", || {
@@ -63,13 +116,22 @@ impl Victim {
     }
 
     /// Runs it to its end.
-    pub(crate) fn finish(&mut self) -> ExitStatus {
+    pub(crate) fn finish(&self) -> ExitStatus {
         self.start().wait().unwrap()
     }
 
     /// What it has got done.
     pub(crate) fn counts(&self) -> Counts {
         Counts::open(&self.counts).unwrap()
+    }
+
+    /// It ended well, with all of its calls made and without a word of a panic.
+    pub(crate) fn assert_went_on(&self, status: ExitStatus, events: u64) {
+        let errors = self.errors();
+        assert!(status.success() && !errors.contains("panicked"), "{status}:\n{errors}");
+        let counts = self.counts();
+        let made = (0..self.threads).map(|thread| counts.get(thread)).collect::<Vec<_>>();
+        assert_eq!(made, vec![events; self.threads]);
     }
 
     /// What it wrote to standard error.
@@ -153,10 +215,36 @@ impl Found {
         }
     }
 
+    /// Whether these of a thread's events are all there.
+    pub(crate) fn has_all(&self, thread: usize, mut numbers: std::ops::Range<u64>) -> bool {
+        numbers.all(|n| self.events[thread].get(n as usize).is_some_and(|is_there| *is_there))
+    }
+
+    /// Not all that was called is there, and what is not was counted. Samples and marks are records too, and may have
+    /// been dropped as well.
+    pub(crate) fn assert_counted(&self, called: u64) {
+        let (rows, dropped) = (self.rows(), self.losses.dropped_records);
+        assert!(rows < called && rows + dropped >= called, "{rows} rows, {dropped} dropped, {called} called");
+    }
+
     /// Events that are there.
     pub(crate) fn rows(&self) -> u64 {
         self.events.iter().flatten().filter(|is_there| **is_there).count() as u64
     }
+}
+
+/// What `tidegauge summary` warns of, having printed it for people as well.
+pub(crate) fn warnings(run: &Path) -> Vec<String> {
+    let text = output_of(program("tidegauge").arg("summary").arg(run).arg("--json"));
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let warnings: Vec<String> = serde_json::from_value(summary["warnings"].clone()).unwrap();
+    let printed = output_of(program("tidegauge").arg("summary").arg(run));
+    // Where it breaks lines is not what matters.
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for warning in &warnings {
+        assert!(one_line(&printed).contains(&one_line(warning)), "{warning}\nis not in\n{printed}");
+    }
+    warnings
 }
 
 /// A folder in memory where there is one, for tests that wait for the disk again and again and ask nothing of it.
