@@ -5,6 +5,7 @@
 mod command_line;
 mod demo;
 mod faults;
+mod forks;
 mod format_errors;
 mod kill;
 mod recording;
