@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod clock_step;
 mod command_line;
 mod demo;
 mod faults;
