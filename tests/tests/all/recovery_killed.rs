@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidegauge_schemas::Trace;
 use tidegauge_schemas::process::Ended;
-use tidegauge_tests::programs::{Running, output_of, program, wait_until};
+use tidegauge_schemas::{Table, Trace};
+use tidegauge_tests::deed::EXIT_STATUS;
+use tidegauge_tests::programs::{Running, output_of, program};
 use tidegauge_tests::traced::{TracedEnd, run_traced};
 
 use crate::victim::{Found, Victim, folder_in_memory, kill, listing};
@@ -25,28 +26,19 @@ fn found(run: &Path) -> Found {
     Found::read(&trace.process(trace.processes()[0]).unwrap(), THREADS)
 }
 
-/// A trace whose journal holds about so many events, some of them in parts already if `sealed`.
-fn killed_trace(folder: &Path, events: u64, sealed: bool) -> (PathBuf, Found) {
-    let victim = Victim::new(folder, "killed", THREADS, 500);
-    // Nothing can be sealed while a file is where the folder of sealed sites, the first, should be.
+/// A trace whose journal holds all of at least so many events, since none could be sealed before the program died.
+fn killed_trace(folder: &Path, events: u64) -> (PathBuf, Found) {
+    let victim = Victim::new(folder, "killed", THREADS, 250).deed("_exit", events);
+    // Sites are sealed first, and cannot be while a file is where their folder should be.
     let in_the_way = victim.run.join("sites");
-    let child = victim.start_and_record(1);
-    if !sealed {
-        std::fs::write(&in_the_way, "").unwrap();
-    }
-    wait_until("the journal is large enough", || victim.counts().get(0) >= events / THREADS as u64);
-    if sealed {
-        wait_until("something is sealed", || {
-            victim.run.join("events/rank=0/process=0/part-000000.parquet").exists()
-        });
-    }
-    kill(child);
-    if !sealed {
-        std::fs::remove_file(&in_the_way).unwrap();
-    }
+    let mut child = victim.start_and_record(1);
+    std::fs::write(&in_the_way, "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(EXIT_STATUS), "{}", victim.errors());
+    std::fs::remove_file(&in_the_way).unwrap();
     let before = victim.found();
     assert_eq!(before.ended, Ended::Killed);
     before.assert_complete(&victim.counts());
+    assert!(victim.process().parts(Table::Events).is_empty());
     (victim.run, before)
 }
 
@@ -79,7 +71,7 @@ fn check(run: &Path, before: &Found, killed: &str) {
 #[test]
 fn recovery_can_be_killed_at_each_of_its_system_calls() {
     let folder = folder_in_memory();
-    let (pristine, before) = killed_trace(folder.path(), 300_000, true);
+    let (pristine, before) = killed_trace(folder.path(), 40_000);
     let mut killed: BTreeMap<&str, u64> = BTreeMap::new();
     for kill_at in 0.. {
         let run = folder.path().join(format!("copy-{kill_at}"));
@@ -109,7 +101,7 @@ fn recovery_can_be_killed_at_each_of_its_system_calls() {
 #[test]
 fn recovery_can_be_killed_at_any_moment_and_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (pristine, before) = killed_trace(folder.path(), 1_200_000, false);
+    let (pristine, before) = killed_trace(folder.path(), 600_000);
     let run = folder.path().join("copy");
     let start = Instant::now();
     copy(&pristine, &run);
