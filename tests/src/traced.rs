@@ -20,6 +20,8 @@ const CHANGING: &[(libc::c_long, &str)] = &[
     (libc::SYS_write, "write"),
     (libc::SYS_pwrite64, "pwrite64"),
     (libc::SYS_writev, "writev"),
+    (libc::SYS_copy_file_range, "copy_file_range"),
+    (libc::SYS_sendfile, "sendfile"),
     (libc::SYS_openat, "openat"),
     (libc::SYS_mkdirat, "mkdirat"),
     (libc::SYS_renameat, "renameat"),
