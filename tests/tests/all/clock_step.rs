@@ -11,7 +11,7 @@ use tidegauge_schemas::journal::{
 use tidegauge_schemas::{Table, Trace};
 use tidegauge_tests::programs::wait_until;
 
-use crate::victim::{Victim, kill};
+use crate::victim::{Victim, kill, warnings};
 
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 
@@ -65,6 +65,7 @@ fn a_step_of_the_wall_clock_tears_no_trace() {
         wait_until("clocks have been compared since", || anchors(&control).len() > 3);
         kill(child);
         let steady = times(&victim.run);
+        assert!(!warnings(&victim.run).iter().any(|warning| warning.contains("wall clock")));
         let before = anchors(&control);
         step_clock(&control, by_nanos);
         let after = anchors(&control);
@@ -79,8 +80,11 @@ fn a_step_of_the_wall_clock_tears_no_trace() {
             stepped.iter().all(|time| (0..whole).contains(&(time - before[0].unix_nanos))),
             "on that wall clock"
         );
-        // Here belongs what the trace says of the step, once it does.
+        let said = format!("the wall clock was set by {:+}.000 s", by_nanos / 1_000_000_000);
+        let says = || warnings(&victim.run).iter().filter(|warning| warning.contains(&said)).count();
+        assert_eq!(says(), 1, "{said}");
         tg::recover(&victim.run).unwrap();
         assert!(times(&victim.run) == steady, "sealed parts as well");
+        assert_eq!(says(), 1, "{said}");
     }
 }

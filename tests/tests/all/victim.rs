@@ -159,12 +159,20 @@ pub(crate) fn kill(mut child: Running) {
 }
 
 /// The events of a process, each of which is whole, in order, and there once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) ended: Ended,
     pub(crate) losses: Losses,
     /// Which events of each thread are there.
     events: Vec<Vec<bool>>,
+}
+
+impl std::fmt::Debug for Found {
+    /// Without the events, which are many.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ended, losses, .. } = self;
+        write!(f, "{ended:?} with {} events, {losses:?}", self.rows())
+    }
 }
 
 impl Found {
