@@ -28,11 +28,17 @@ const PEAK_EVERY: Duration = Duration::from_secs(1);
 /// Tells the threads to end.
 #[derive(Debug, Default)]
 pub(crate) struct StopSignal {
+    no_more_chunks: AtomicBool,
     stopping: AtomicBool,
     reserved: AtomicU64,
 }
 
 impl StopSignal {
+    /// The gate is closed: the provider ends. The sealer goes on, since it must have the journal to itself at the end.
+    pub(crate) fn end_providing(&self) {
+        self.no_more_chunks.store(true, Ordering::Release);
+    }
+
     /// No more than `reserved` records will come.
     pub(crate) fn give(&self, reserved: u64) {
         self.reserved.store(reserved, Ordering::Relaxed);
@@ -96,7 +102,7 @@ fn provide(active: &'static Active, stop: &StopSignal, interval: Duration, seale
     let mut ahead = MIN_AHEAD;
     let mut seen_chunk = 0;
     let mut cpu = CpuMeter::default();
-    while stop.given().is_none() {
+    while !stop.no_more_chunks.load(Ordering::Acquire) {
         let now = Instant::now();
         let chunk = active.journal.reserved() / SLOTS_PER_CHUNK;
         if chunk != seen_chunk {

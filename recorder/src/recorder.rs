@@ -201,10 +201,11 @@ impl Recorder {
         self.active.sample_host(None);
         self.active.sample_peak();
         let reserved = journal.close();
-        self.stop.give(reserved);
+        self.stop.end_providing();
         threads.provider.thread().unpark();
         // A background thread that panicked has said so; what it had not sealed is in the journal.
         let _ = threads.provider.join();
+        self.stop.give(reserved);
         threads.sealer.thread().unpark();
         let finished = threads.sealer.join().unwrap_or_else(|_| Finished {
             all_committed: false,
@@ -216,18 +217,17 @@ impl Recorder {
             clock_note: None,
         });
         journal.release_chunks(finished.all_committed);
-        self.close_info(reserved, &finished)?;
-        match finished.failure {
-            Some(source) => Err(Error::NotSealed { source }),
-            None => {
-                remove_journal(&self.journal_path)?;
-                // Only now: a kill before this leaves a journal that can be found.
-                if self.info.journal_path.take().is_some() {
-                    self.info.write(&self.target.process_file())?;
-                }
-                Ok(())
-            }
+        let closed = self.close_info(reserved, &finished);
+        if let Some(source) = finished.failure {
+            return Err(Error::NotSealed { source });
         }
+        closed?;
+        remove_journal(&self.journal_path)?;
+        // Only now: a kill before this leaves a journal that can be found.
+        if self.info.journal_path.take().is_some() {
+            self.info.write(&self.target.process_file())?;
+        }
+        Ok(())
     }
 
     fn close_info(&mut self, reserved: u64, finished: &Finished) -> Result<()> {
@@ -244,7 +244,11 @@ impl Recorder {
         };
         self.info.clock_anchors.clone_from(&finished.anchors);
         self.info.notes.extend(finished.clock_note.clone());
-        self.info.ended = Some(Ended::Clean);
+        match &finished.failure {
+            None => self.info.ended = Some(Ended::Clean),
+            // The trace is not closed: the rest of it is in the journal, for `recover`.
+            Some(failure) => self.info.notes.push(format!("stop could not seal everything: {failure}")),
+        }
         self.info.ended_unix_nanos = Some(ticks::unix_nanos());
         self.info.write(&self.target.process_file())?;
         Ok(())

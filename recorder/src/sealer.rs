@@ -102,6 +102,8 @@ impl Sealer {
 
     /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
     pub(crate) fn finish(mut self, reserved: u64) -> Finished {
+        // On a full disk the last parts need their space.
+        self.journal.remove_unneeded_chunks(reserved);
         let deadline = Instant::now() + 4 * COMMIT_GRACE;
         while !self.is_committed_up_to(reserved) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));

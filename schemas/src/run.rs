@@ -122,8 +122,13 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!("{}{name}-{}", layout::TEMPORARY_PREFIX, std::process::id()));
-    write_synced(&temporary, bytes)?;
-    std::fs::rename(&temporary, path).map_err(Error::io("renaming", &temporary))?;
+    let written = write_synced(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, path).map_err(Error::io("renaming", &temporary)));
+    if written.is_err() {
+        // On a full disk it would keep what little space there is.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written?;
     sync_folder(folder)
 }
 

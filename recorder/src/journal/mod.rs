@@ -192,6 +192,11 @@ impl Journal {
         self.slots.recycle(chunk);
     }
 
+    /// Gives the disk back what the closed journal will not need for its `reserved` records.
+    pub(crate) fn remove_unneeded_chunks(&self, reserved: u64) {
+        self.slots.remove_unneeded(reserved);
+    }
+
     /// Unmaps all chunks, or none if a thread may still store to one.
     pub(crate) fn release_chunks(&self, all_committed: bool) {
         self.slots.release(all_committed);

@@ -132,6 +132,10 @@ fn read_snapshot_chunk(
             }
             other => other?,
         };
+        if bytes.len() < CHUNK_BYTES && !live {
+            let reason = format!("it is cut short to {} bytes, expected {CHUNK_BYTES}", bytes.len());
+            damage.push(Error::DamagedChunk { reason, path: path.to_owned() });
+        }
         let ChunkHead::Holds(index) = ChunkHead::parse(&bytes, path)? else { return Ok(None) };
         if live && head_now(path) != Some(ChunkHead::Holds(index)) {
             return Ok(None);
@@ -140,10 +144,6 @@ fn read_snapshot_chunk(
         attempts += 1;
         if live && scan.damaged > 0 && attempts < TORN_READS {
             continue;
-        }
-        if bytes.len() < CHUNK_BYTES {
-            let reason = format!("it is cut short to {} bytes, expected {CHUNK_BYTES}", bytes.len());
-            damage.push(Error::DamagedChunk { reason, path: path.to_owned() });
         }
         return Ok(Some(SnapshotChunk {
             index,

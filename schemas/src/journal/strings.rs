@@ -84,6 +84,10 @@ impl StringTable {
             let reason = "it does not begin as a strings file does".to_owned();
             return Err(Error::DamagedJournal { reason, path: path.to_owned() });
         }
+        if bytes.len() < FIRST_ENTRY_OFFSET {
+            let reason = format!("it is cut short to {} bytes", bytes.len());
+            return Err(Error::DamagedJournal { reason, path: path.to_owned() });
+        }
         let mut table = Self::default();
         table.extend_from(&bytes, FIRST_ENTRY_OFFSET);
         table.expected = word_at(&bytes, STRINGS_COUNT_WORD * 8).unwrap_or(0);

@@ -52,7 +52,6 @@ fn a_full_disk_costs_records_and_nothing_else() {
 }
 
 #[test]
-#[ignore = "chunks that no record has reached keep the space that the last parts need"]
 fn a_disk_that_is_full_at_the_end_has_room_for_the_last_parts() {
     if !SmallDisk::is_permitted() {
         println!("SKIPPED: no mount namespace for this user");

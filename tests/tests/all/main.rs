@@ -4,6 +4,7 @@
 
 mod clock_step;
 mod command_line;
+mod damage;
 mod demo;
 mod faults;
 mod forks;

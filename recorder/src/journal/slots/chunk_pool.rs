@@ -271,6 +271,19 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
         }
     }
 
+    /// Removes what no record will need: the free chunks, and those ready for index `first` and later. The gate is
+    /// closed, so that nobody reserves a slot in them or looks at their places in the table.
+    pub(super) fn remove_unneeded(&self, first: u64) {
+        let mut chunks = self.lock();
+        let mut unneeded: Vec<ChunkFile<F::Memory>> = std::mem::take(&mut chunks.free);
+        unneeded.extend(chunks.used.extract_if(.., |(index, _)| *index >= first).map(|(_, file)| file));
+        chunks.count -= unneeded.len();
+        drop(chunks);
+        for chunk in unneeded {
+            self.files.remove(chunk.number);
+        }
+    }
+
     /// Unmaps everything, or leaves it mapped if a thread may still hold a slot.
     pub(super) fn release(&self, all_committed: bool) {
         let mut chunks = self.lock();

@@ -120,6 +120,11 @@ impl<F: ChunkFiles, W: Words> Slots<F, W> {
         self.pool.trim(keep);
     }
 
+    /// Removes the chunks that were made ready beyond the `reserved` records that the closed gate gave out.
+    pub(crate) fn remove_unneeded(&self, reserved: u64) {
+        self.pool.remove_unneeded(reserved.div_ceil(SLOTS_PER_CHUNK));
+    }
+
     /// Unmaps all chunks, or none if a thread may still store to one.
     pub(crate) fn release(&self, all_committed: bool) {
         self.pool.release(all_committed);
