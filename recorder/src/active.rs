@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use tidegauge_schemas::journal::{CheckpointSlot, EventSlot, SampleSlot, StringUse};
+use tidegauge_schemas::journal::{CheckpointSlot, EventSlot, SampleSlot, Slot, StringUse};
 use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 
 use crate::host::{self, HostProbe};
@@ -85,42 +85,53 @@ impl Active {
         let _ = ACTIVE.compare_exchange(own, std::ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire);
     }
 
+    // The two calls below are what recording costs a program. What they seldom need is in functions of their own, which
+    // nothing follows and which take what they need in registers: so the usual path neither saves nor spills any.
+
     /// An allocation by this thread, at the site that it is in.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn alloc(&self, device: i16, address: u64, size_bytes: u64) {
-        let here = self.here();
-        self.event(EventKind::Alloc, device, address, Some(size_bytes), here.site, here.thread);
+        let (Some(here), Some(ticks)) = (self.known_here(), self.journal.cycles()) else {
+            return self.alloc_slowly(device, address, size_bytes);
+        };
+        if let Err(seq) = self.journal.record_now(&alloc_slot(here, ticks, device, address, size_bytes)) {
+            self.alloc_late(seq, ticks, device, address, size_bytes);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slowly(&self, device: i16, address: u64, size_bytes: u64) {
+        self.journal.record(&alloc_slot(self.here(), self.journal.ticks(), device, address, size_bytes));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_late(&self, seq: u64, ticks: u64, device: i16, address: u64, size_bytes: u64) {
+        self.journal.record_late(seq, &alloc_slot(self.here(), ticks, device, address, size_bytes));
     }
 
     /// A free by this thread.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn free(&self, device: i16, address: u64) {
-        self.event(EventKind::Free, device, address, None, 0, self.here().thread);
+        let (Some(here), Some(ticks)) = (self.known_here(), self.journal.cycles()) else {
+            return self.free_slowly(device, address);
+        };
+        if let Err(seq) = self.journal.record_now(&free_slot(here, ticks, device, address)) {
+            self.free_late(seq, ticks, device, address);
+        }
     }
 
-    #[inline(always)]
-    fn event(
-        &self,
-        kind: EventKind,
-        device: i16,
-        address: u64,
-        size_bytes: Option<u64>,
-        site: u32,
-        thread: u32,
-    ) {
-        let event = EventSlot {
-            ticks: self.journal.ticks(),
-            kind,
-            device,
-            address: Some(address),
-            size_bytes,
-            stream: None,
-            pool: 0,
-            site,
-            thread,
-            category: None,
-        };
-        self.journal.record(&event.encode());
+    #[cold]
+    #[inline(never)]
+    fn free_slowly(&self, device: i16, address: u64) {
+        self.journal.record(&free_slot(self.here(), self.journal.ticks(), device, address));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_late(&self, seq: u64, ticks: u64, device: i16, address: u64) {
+        self.journal.record_late(seq, &free_slot(self.here(), ticks, device, address));
     }
 
     /// A checkpoint, and with it the process's counters if they were asked for.
@@ -180,22 +191,21 @@ impl Active {
         self.host.is_some()
     }
 
-    /// This thread as this journal knows it.
+    /// This thread as this journal knows it, if it does.
     #[inline(always)]
-    fn here(&self) -> Here {
-        match HERE.get() {
-            (generation, here) if generation == self.journal.generation => here,
-            _ => self.arrive(),
-        }
+    fn known_here(&self) -> Option<Here> {
+        let (generation, here) = HERE.get();
+        (generation == self.journal.generation).then_some(here)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn arrive(&self) -> Here {
-        let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-        let here = Here { thread, site: 0 };
-        HERE.set((self.journal.generation, here));
-        here
+    /// This thread, made known to this journal.
+    fn here(&self) -> Here {
+        self.known_here().unwrap_or_else(|| {
+            let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+            let here = Here { thread, site: 0 };
+            HERE.set((self.journal.generation, here));
+            here
+        })
     }
 
     /// Puts this thread at a site; where it was before, to come back to.
@@ -213,6 +223,19 @@ impl Active {
             HERE.set((self.journal.generation, before));
         }
     }
+}
+
+#[inline(always)]
+fn alloc_slot(here: Here, ticks: u64, device: i16, address: u64, size_bytes: u64) -> Slot {
+    let event =
+        EventSlot { kind: EventKind::Alloc, ticks, device, address: Some(address), ..EventSlot::BARE };
+    EventSlot { size_bytes: Some(size_bytes), site: here.site, thread: here.thread, ..event }.encode()
+}
+
+#[inline(always)]
+fn free_slot(here: Here, ticks: u64, device: i16, address: u64) -> Slot {
+    let event = EventSlot { kind: EventKind::Free, ticks, device, address: Some(address), ..EventSlot::BARE };
+    EventSlot { thread: here.thread, ..event }.encode()
 }
 
 /// A checkpoint to be recorded; what is `None` is taken from where the program is, or unknown.

@@ -12,21 +12,21 @@ pub(crate) fn source() -> ClockSource {
 }
 
 /// Ticks now.
-#[inline(always)]
 pub(crate) fn now(source: ClockSource) -> u64 {
+    cycles(source).unwrap_or_else(|| nanos(ClockId::Monotonic).cast_unsigned())
+}
+
+/// Ticks now, if they are of the cycle counter.
+#[inline(always)]
+pub(crate) fn cycles(source: ClockSource) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     if source == ClockSource::Tsc {
         // SAFETY: every x86-64 processor has the instruction, and Linux does not forbid it unless asked to.
-        return unsafe { core::arch::x86_64::_rdtsc() };
+        return Some(unsafe { core::arch::x86_64::_rdtsc() });
     }
-    // Where there is no cycle counter, `source` never chooses it.
+    // Elsewhere `source` never chooses it.
     let _ = source;
-    monotonic_nanos()
-}
-
-#[inline(never)]
-fn monotonic_nanos() -> u64 {
-    nanos(ClockId::Monotonic).cast_unsigned()
+    None
 }
 
 fn nanos(clock: ClockId) -> i64 {

@@ -2,7 +2,8 @@
 //!
 //! Budgets: a record at most 1.25 times (cycle counter read + store of 64 bytes to the same kind of mapping), median; a
 //! call when recording is off 3 ns; Parquet from full chunks 120 ns and 5 bytes an event. Figures, not a test: it prints
-//! what it finds. `TIDEGAUGE_BENCH_SECONDS` sets how long each comparison takes (40 and more let writeback take part).
+//! what it finds. `TIDEGAUGE_BENCH_SECONDS` sets how long each comparison takes (45 by itself for one thread: longer than the
+//! kernel keeps dirty pages, so that writeback takes part).
 
 #![allow(
     clippy::unwrap_used,
@@ -33,28 +34,27 @@ fn main() {
     // `cargo bench … -- seal` runs the parts whose names contain the word.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| part.contains(word));
-    let seconds =
-        std::env::var("TIDEGAUGE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5.0);
-    let span = Duration::from_secs_f64(seconds);
+    let asked = std::env::var("TIDEGAUGE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok());
+    let span = |seconds| Duration::from_secs_f64(asked.unwrap_or(seconds));
     if is_wanted("off") {
         println!("off: {:.2} ns a call", off());
     }
     for (name, folder) in [("disk", Path::new(env!("CARGO_TARGET_TMPDIR"))), ("tmpfs", Path::new("/dev/shm"))]
     {
         if is_wanted(name) && folder.is_dir() {
-            one_thread(name, folder, span);
+            one_thread(name, folder, span(45.0));
         }
     }
     if is_wanted("threads") {
         for threads in [2, 4] {
-            many_threads(threads, span);
+            many_threads(threads, span(5.0));
         }
     }
     if is_wanted("tracing") {
-        tracing(span);
+        tracing(span(5.0));
     }
     if is_wanted("memory") {
-        memory(span);
+        memory(span(20.0));
     }
     if is_wanted("seal") {
         seal();

@@ -33,8 +33,8 @@ use tidegauge_schemas::journal::{
 use chunk_files::ChunkFolder;
 use control_file::ControlFile;
 pub(crate) use interner::Interner;
+use slots::Slots;
 pub(crate) use slots::{ChunkState, MappedChunk, reserved_in};
-use slots::{SlotWords, Slots};
 
 use crate::mapping::Mapping;
 use crate::ticks;
@@ -92,9 +92,14 @@ impl Journal {
     }
 
     /// Clock ticks now.
-    #[inline(always)]
     pub(crate) fn ticks(&self) -> u64 {
         ticks::now(self.source)
+    }
+
+    /// Clock ticks now, if they are to be had in one instruction.
+    #[inline(always)]
+    pub(crate) fn cycles(&self) -> Option<u64> {
+        ticks::cycles(self.source)
     }
 
     pub(crate) fn source(&self) -> ClockSource {
@@ -102,18 +107,36 @@ impl Journal {
     }
 
     /// Writes a record; its `seq`, or `None` if it was dropped or the journal takes none (closed, or this is a fork).
-    #[inline(always)]
     pub(crate) fn record(&self, slot: &Slot) -> Option<u64> {
-        let (seq, place) = self.slots.reserve()?;
-        let place = match place {
-            Some(place) => place,
-            None => self.slot_late(seq)?,
-        };
-        place.store(slot, environment::commit_word(seq, slot));
+        self.record_now(slot).unwrap_or_else(|seq| self.record_late(seq, slot))
+    }
+
+    /// As [`Self::record`], if the record's chunk is ready; if not, it has got that `seq`, and is to be handed to
+    /// [`Self::record_late`].
+    #[inline(always)]
+    pub(crate) fn record_now(&self, slot: &Slot) -> Result<Option<u64>, u64> {
+        let Some((seq, place)) = self.slots.reserve() else { return Ok(None) };
+        place.ok_or(seq)?.store(slot, environment::commit_word(seq, slot));
         if seq.is_multiple_of(SLOTS_PER_CHUNK) {
             self.wake_provider();
         }
-        Some(seq)
+        Ok(Some(seq))
+    }
+
+    /// Writes the record that was given `seq` and found no chunk; makes the chunk ready if need be.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn record_late(&self, seq: u64, slot: &Slot) -> Option<u64> {
+        let place = self.slots.slot_late(seq);
+        match place {
+            Some(place) => place.store(slot, environment::commit_word(seq, slot)),
+            None => {
+                self.control.count(Counter::Dropped, 1);
+                self.is_starved.store(true, Ordering::Relaxed);
+            }
+        }
+        self.wake_provider();
+        place.map(|_| seq)
     }
 
     /// Records reserved so far.
@@ -130,18 +153,6 @@ impl Journal {
     /// Takes no more records; the number of those reserved before.
     pub(crate) fn close(&self) -> u64 {
         self.slots.close()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn slot_late(&self, seq: u64) -> Option<SlotWords<'_>> {
-        let place = self.slots.slot_late(seq);
-        if place.is_none() {
-            self.control.count(Counter::Dropped, 1);
-            self.is_starved.store(true, Ordering::Relaxed);
-        }
-        self.wake_provider();
-        place
     }
 
     #[cold]

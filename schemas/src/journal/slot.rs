@@ -101,6 +101,20 @@ pub struct EventSlot {
 }
 
 impl EventSlot {
+    /// Of no time and place, with nothing known.
+    pub const BARE: Self = Self {
+        ticks: 0,
+        kind: EventKind::Snapshot,
+        device: -1,
+        address: None,
+        size_bytes: None,
+        stream: None,
+        pool: 0,
+        site: 0,
+        thread: 0,
+        category: None,
+    };
+
     /// The slot, its commit word still 0.
     #[inline]
     #[must_use]

@@ -1,7 +1,8 @@
 //! The chunks of a journal: which file holds which chunk, who may use it, and how many there may be.
 //!
-//! The table maps a chunk's index to its memory in one word: the page address, and in the low twelve bits a tag made
-//! of the index, so that a thread never mistakes the chunk that took a place in the table later for its own.
+//! The table maps a chunk's index to its memory in one word: the page address, and in the low twelve bits the round in
+//! which the place is used and whether there is memory, so that a thread never mistakes the chunk that took a place
+//! later for its own.
 
 use std::io;
 use std::marker::PhantomData;
@@ -18,9 +19,11 @@ use super::super::environment::{
 use super::{ChunkFiles, SlotWords, Words};
 
 const TAG_MASK: u64 = 0xFFF;
-/// The highest bit of a tag is always set, so the word 0 is nobody's.
-const TAG_SET: u64 = 0x800;
-/// A page "address" that stands for "this chunk has no records".
+/// Set in the tag of a chunk that has memory.
+const HAS_MEMORY: u64 = 0x800;
+/// Rounds are counted modulo this.
+const ROUNDS: u64 = 0x800;
+/// The page "address" of a chunk without memory: so the word 0 is nobody's.
 const SKIPPED: u64 = 0x1000;
 /// After the disk had no room for a chunk, the next attempt. An attempt takes what room there is until it fails, which
 /// must not happen again and again while a part is being written.
@@ -112,6 +115,7 @@ impl MappedChunk<'_> {
 impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
     /// No chunks yet, and never more than `cap`.
     pub(super) fn new(files: F, table: W, cap: usize) -> Self {
+        assert!(table.words().len() as u64 >= TABLE_LEN, "the table has its words");
         let chunks = Chunks {
             // Never grown later: making a chunk ready may happen inside an allocator.
             free: Vec::with_capacity(cap),
@@ -126,7 +130,8 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
 
     #[inline]
     fn entry(&self, index: u64) -> &AtomicU64 {
-        &self.table.words()[(index % TABLE_LEN) as usize]
+        // SAFETY: it has so many words, as `new` has seen.
+        unsafe { self.table.words().get_unchecked((index % TABLE_LEN) as usize) }
     }
 
     /// The slot of record `seq`, if its chunk is ready.
@@ -134,7 +139,7 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
     pub(super) fn slot(&self, seq: u64) -> Option<SlotWords<'_>> {
         let index = seq / SLOTS_PER_CHUNK;
         let word = self.entry(index).load(Ordering::Acquire);
-        if word & TAG_MASK != tag(index) || word < SKIPPED << 1 {
+        if word & TAG_MASK != HAS_MEMORY | round(index) {
             return None;
         }
         // SAFETY: an entry with our tag holds the address of our chunk's memory, which stays mapped: we hold one of
@@ -176,7 +181,7 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
     /// Makes chunk `index` ready unless it is already; `populate` has its pages there beforehand.
     pub(super) fn provide(&self, index: u64, populate: bool) -> io::Result<()> {
         let old = self.entry(index).load(Ordering::Acquire);
-        if old & TAG_MASK == tag(index) || is_past(index, old) {
+        if !matches!(Entry::read(index, old), Entry::Missing) {
             return Ok(());
         }
         // The lock is held for moments only, never over a system call: a record may be waiting for it.
@@ -188,7 +193,7 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
         // From here on a reader takes the file for chunk `index`; slots of its earlier use fail their commit words.
         words[0].store(CHUNK_MAGIC, Ordering::Release);
         words[1].store(index_word(index), Ordering::Release);
-        let word = words.as_ptr().expose_provenance() as u64 | tag(index);
+        let word = words.as_ptr().expose_provenance() as u64 | HAS_MEMORY | round(index);
         let mut chunks = self.lock();
         match self.entry(index).compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => chunks.used.push((index, chunk)),
@@ -227,8 +232,8 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
     /// Declares that chunk `index` has no records, unless it is ready.
     pub(super) fn skip(&self, index: u64) {
         let old = self.entry(index).load(Ordering::Acquire);
-        if old & TAG_MASK != tag(index) && !is_past(index, old) {
-            let word = SKIPPED | tag(index);
+        if matches!(Entry::read(index, old), Entry::Missing) {
+            let word = SKIPPED | round(index);
             // A failure means that it was made ready or skipped this very moment: either is fine.
             let _ = self.entry(index).compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire);
         }
@@ -236,14 +241,11 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
 
     /// What the table says of chunk `index`.
     pub(super) fn state(&self, index: u64) -> ChunkState<'_> {
-        let word = self.entry(index).load(Ordering::Acquire);
-        if word & TAG_MASK != tag(index) {
+        match Entry::read(index, self.entry(index).load(Ordering::Acquire)) {
+            Entry::Missing => ChunkState::Missing,
             // A thread that slept while the table went round once finds its place taken: too late for a record.
-            if is_past(index, word) { ChunkState::Skipped } else { ChunkState::Missing }
-        } else if word & !TAG_MASK == SKIPPED {
-            ChunkState::Skipped
-        } else {
-            ChunkState::Ready(MappedChunk { index, address: word & !TAG_MASK, pool: PhantomData })
+            Entry::Skipped | Entry::Past => ChunkState::Skipped,
+            Entry::Ready(address) => ChunkState::Ready(MappedChunk { index, address, pool: PhantomData }),
         }
     }
 
@@ -307,15 +309,35 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
     }
 }
 
-const fn tag(index: u64) -> u64 {
-    TAG_SET | (index / TABLE_LEN) & (TAG_SET - 1)
+/// The round in which the table has the place of chunk `index`.
+const fn round(index: u64) -> u64 {
+    index / TABLE_LEN % ROUNDS
 }
 
-/// Whether a table entry is of a later round than chunk `index`.
-const fn is_past(index: u64, word: u64) -> bool {
-    // Rounds are counted modulo TAG_SET; what seems more than half of that ahead is behind.
-    let ahead = word.wrapping_sub(tag(index)) & (TAG_SET - 1);
-    word & TAG_MASK != 0 && ahead != 0 && ahead < TAG_SET / 2
+/// What a word of the table says of one chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// Nothing yet: the place is of an earlier chunk, or nobody's.
+    Missing,
+    /// It has no memory and never will have.
+    Skipped,
+    /// Its memory is at that address.
+    Ready(u64),
+    /// The place is of a later chunk already.
+    Past,
+}
+
+impl Entry {
+    const fn read(index: u64, word: u64) -> Self {
+        match word.wrapping_sub(round(index)) % ROUNDS {
+            _ if word == 0 => Self::Missing,
+            0 if word & HAS_MEMORY == 0 => Self::Skipped,
+            0 => Self::Ready(word & !TAG_MASK),
+            // What seems more than half of all rounds ahead is behind.
+            ahead if ahead < ROUNDS / 2 => Self::Past,
+            _ => Self::Missing,
+        }
+    }
 }
 
 /// Slot `number` of the chunk at `address`.

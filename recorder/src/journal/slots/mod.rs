@@ -19,7 +19,7 @@ const OPEN: u64 = 1 << 62;
 
 /// Memory that several threads look at: words that stay where they are until it is dropped.
 pub(crate) trait Words {
-    /// All of them; there is at least one.
+    /// All of them; always as many.
     fn words(&self) -> &[AtomicU64];
     /// Has every page there and writable, if that can be had.
     fn populate(&self) {}
@@ -54,6 +54,7 @@ impl<F: ChunkFiles, W: Words> Slots<F, W> {
     /// An open gate, and the first chunk. `gate` and `table` are zeros; a table has
     /// [`super::environment::TABLE_LEN`] words.
     pub(crate) fn new(gate: W, table: W, files: F, cap_chunks: usize) -> io::Result<Self> {
+        assert!(!gate.words().is_empty(), "the gate has a word");
         let slots = Self { gate, pool: ChunkPool::new(files, table, cap_chunks) };
         slots.provide(0)?;
         slots.gate().store(OPEN, Ordering::Release);
@@ -62,7 +63,8 @@ impl<F: ChunkFiles, W: Words> Slots<F, W> {
 
     #[inline]
     fn gate(&self) -> &AtomicU64 {
-        &self.gate.words()[0]
+        // SAFETY: there is one, as `new` has seen.
+        unsafe { self.gate.words().get_unchecked(0) }
     }
 
     /// Takes the next number and its slot, if the slot's chunk is ready: else ask [`Self::slot_late`]. `None` if no
