@@ -25,6 +25,7 @@ use tidegauge_analyzer::load::{CHECKPOINT_COLUMNS, EVENT_COLUMNS, SAMPLE_COLUMNS
 use tidegauge_analyzer::replay::Window;
 use tidegauge_schemas::part::BATCH_ROWS;
 use tidegauge_schemas::{Table, Trace};
+use tidegauge_tests::programs::output_of;
 use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Names the trace that this program is to summarize instead of measuring.
@@ -35,6 +36,7 @@ const RUNS: usize = 5;
 fn main() {
     if let Some(run) = std::env::var_os(RUN_VARIABLE) {
         summarize(Path::new(&run));
+        println!("{}", peak_rss_kib());
         return;
     }
     let number = |name: &str, default| {
@@ -72,18 +74,18 @@ fn summarize(run: &Path) {
     black_box(summary(&source, |_| Ok(Window::ALL), |_| true).unwrap());
 }
 
-/// Of a process that does nothing else: this program again.
+/// In MB, of a process that does nothing else: this program again.
 fn peak_rss_of_summary(run: &Path) -> f64 {
-    let child = Command::new(std::env::current_exe().unwrap()).env(RUN_VARIABLE, run).spawn().unwrap();
-    let mut status = 0;
-    // SAFETY: zeros are a valid rusage, and the call writes to what outlives it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert!(libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) > 0);
-        usage
-    };
-    assert_eq!(status, 0, "the summary failed");
-    usage.ru_maxrss as f64 * 1024.0 / 1e6
+    let own = std::env::current_exe().unwrap();
+    let kib: f64 = output_of(Command::new(own).env(RUN_VARIABLE, run)).trim().parse().unwrap();
+    kib * 1024.0 / 1e6
+}
+
+/// The kernel's own record for this process, in KiB.
+fn peak_rss_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
 fn timed(count: f64, work: impl FnOnce()) -> f64 {
