@@ -29,10 +29,13 @@ fn main() {
             off.push(seconds(None));
         }
     }
+    let ratios = Spread::of(on.iter().zip(&off).map(|(on, off)| on / off).collect());
     let (on, off) = (Spread::of(on), Spread::of(off));
     println!(
-        "candle training, {pairs} runs of each in turn: recording off {off}, on {on}; ratio of medians {:.3}",
-        on.median / off.median
+        "candle training, {pairs} runs of each in turn: recording off {off}, on {on}; ratio of medians {:.3}, median of \
+         the pairs' ratios {:.3}",
+        on.median / off.median,
+        ratios.median
     );
 }
 
@@ -44,7 +47,13 @@ fn seconds(run: Option<&Path>) -> f64 {
     }
     let start = Instant::now();
     assert!(command.status().unwrap().success());
-    start.elapsed().as_secs_f64()
+    let seconds = start.elapsed().as_secs_f64();
+    if let Some(run) = run {
+        assert!(run.join("events").is_dir(), "it has recorded");
+    }
+    // What one run has left to be written must not burden the next.
+    assert!(Command::new("sync").status().unwrap().success());
+    seconds
 }
 
 struct Spread {

@@ -9,8 +9,9 @@
     reason = "a bench prints, and one that cannot go on stops"
 )]
 
+use std::fs::File;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,9 +55,10 @@ fn time(events: u64, run: &Path) {
     let bytes = training::write_trace(TrainingSlots::new(TrainingTrace::default()), events, run);
     let count = events as f64;
     println!("{events} records, {:.2} bytes each", bytes as f64 / count);
+    let files = files(run);
     let (mut ours, mut least) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        least.push(timed(count, || decode(run)));
+        least.push(timed(count, || decode(&files)));
         ours.push(timed(count, || summarize(run)));
     }
     least.sort_by(f64::total_cmp);
@@ -94,35 +96,41 @@ fn timed(count: f64, work: impl FnOnce()) -> f64 {
     start.elapsed().as_nanos() as f64 / count
 }
 
-/// The columns of a summary, decoded by the parquet crate as it is, text as dictionaries, and dropped.
-fn decode(run: &Path) {
+/// The files of a trace, and of each the columns that a summary needs.
+fn files(run: &Path) -> Vec<(PathBuf, &'static [&'static str])> {
     let trace = Trace::open(run).unwrap();
     let process = trace.process(trace.processes()[0]).unwrap();
-    for (table, columns) in [
+    let tables = [
         (Table::Events, EVENT_COLUMNS),
         (Table::Checkpoints, CHECKPOINT_COLUMNS),
         (Table::Samples, SAMPLE_COLUMNS),
-    ] {
-        for part in process.parts(table) {
-            let file = std::fs::File::open(&part.path).unwrap();
-            let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
-            let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-            let fields = plain.schema().fields().iter().map(|field| match field.data_type() {
-                DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(text.clone())),
-                _ => Arc::clone(field),
-            });
-            let options =
-                ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
-            let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).unwrap();
-            let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
-            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-                .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
-                .build()
-                .unwrap();
-            for batch in reader {
-                black_box(batch.unwrap());
-            }
+    ];
+    let of_table =
+        |(table, columns)| process.parts(table).iter().map(move |part| (part.path.clone(), columns));
+    tables.into_iter().flat_map(of_table).collect()
+}
+
+/// Decodes them by the parquet crate as it is, text as dictionaries, and drops what comes.
+fn decode(files: &[(PathBuf, &[&str])]) {
+    for (path, columns) in files {
+        let file = File::open(path).unwrap();
+        let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
+        let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let fields = plain.schema().fields().iter().map(|field| match field.data_type() {
+            DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(text.clone())),
+            _ => Arc::clone(field),
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).unwrap();
+        let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .unwrap();
+        for batch in reader {
+            black_box(batch.unwrap());
         }
     }
 }

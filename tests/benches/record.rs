@@ -13,18 +13,22 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use tidegauge_recorder::{self as tg, Recorder};
 use tidegauge_schemas::journal::{CHUNK_BYTES, SLOT_BYTES, Slot};
+use tidegauge_tests::programs::output_of;
 use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Events timed together: short enough to show outliers, long enough that reading the clock does not show.
 const BURST: u64 = 256;
 /// Events a second in all: what sealing keeps up with on one core beside the recording one.
 const RATE: u64 = 2_000_000;
+/// Has this program record for so many seconds and print what memory that took.
+const MEMORY_VARIABLE: &str = "TIDEGAUGE_BENCH_MEMORY";
 /// Times that the same records are sealed.
 const SEALS: usize = 7;
 /// And what `tracing` is given: its writer formats and writes every line.
@@ -33,6 +37,10 @@ const TRACING_RATE: u64 = 200_000;
 const BASELINE_CHUNKS: usize = 4;
 
 fn main() {
+    if let Some(seconds) = std::env::var(MEMORY_VARIABLE).ok().and_then(|text| text.parse().ok()) {
+        record_for_memory(Duration::from_secs_f64(seconds));
+        return;
+    }
     // `cargo bench … -- seal` runs the parts whose names contain the word.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| part.contains(word));
@@ -90,8 +98,8 @@ impl Baseline {
     #[inline]
     fn store(&mut self, n: u64) {
         let ticks = ticks();
-        let at = self.slot % (BASELINE_CHUNKS * CHUNK_BYTES / SLOT_BYTES);
-        self.slot += 1;
+        let at = self.slot;
+        self.slot = if at + 1 == BASELINE_CHUNKS * CHUNK_BYTES / SLOT_BYTES { 0 } else { at + 1 };
         for word in 0..8 {
             // SAFETY: `at` is within the mapping, which is page-aligned; all access to it is through atomics.
             let target = unsafe { &*self.map.as_ptr().cast::<AtomicU64>().add(at * 8 + word) };
@@ -125,8 +133,18 @@ fn one_thread(name: &str, folder: &Path, span: Duration) {
     let start = Instant::now();
     let mut n = 0;
     while start.elapsed() < span {
-        least.push(timed(|| (n..n + BURST).for_each(|n| baseline.store(black_box(n)))));
-        ours.push(timed(|| (n..n + BURST).for_each(|n| tg::alloc(-1, black_box(n), 8))));
+        let mut time_least =
+            || least.push(timed(|| (n..n + BURST).for_each(|n| baseline.store(black_box(n)))));
+        let mut time_ours =
+            || ours.push(timed(|| (n..n + BURST).for_each(|n| tg::alloc(-1, black_box(n), 8))));
+        // In turn, so that neither always comes first after the wait.
+        if n % (2 * BURST) == 0 {
+            time_least();
+            time_ours();
+        } else {
+            time_ours();
+            time_least();
+        }
         n += BURST;
         wait_until(start + Duration::from_nanos(n * 1_000_000_000 / RATE));
     }
@@ -134,7 +152,8 @@ fn one_thread(name: &str, folder: &Path, span: Duration) {
     recorder.stop().unwrap();
     let (least, ours) = (Quantiles::of(least), Quantiles::of(ours));
     println!(
-        "{name}, one thread: {ours} a record; least possible {least}; ratio of medians {:.2}; {n} records, {dropped} dropped",
+        "{name} ({}), one thread: {ours} a record; least possible {least}; ratio of medians {:.2}; {n} records, {dropped} dropped",
+        file_system(folder.path()),
         ours.median / least.median
     );
 }
@@ -142,9 +161,11 @@ fn one_thread(name: &str, folder: &Path, span: Duration) {
 fn many_threads(threads: u64, span: Duration) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+    // Bursts of all threads fall together: what they cost each other is part of the figure.
+    let start = Instant::now() + Duration::from_millis(10);
     let work = |_| {
         let mut bursts = Vec::new();
-        let start = Instant::now();
+        wait_until(start);
         let mut n = 0;
         while start.elapsed() < span {
             bursts.push(timed(|| (n..n + BURST).for_each(|n| tg::alloc(-1, black_box(n), 8))));
@@ -174,6 +195,7 @@ fn tracing(span: Duration) {
     let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
     let file = tracing_appender::rolling::never(folder.path(), "log");
     let (writer, _guard) = tracing_appender::non_blocking(file);
+    let lost = writer.error_counter();
     let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     tracing::subscriber::with_default(subscriber, || {
@@ -194,40 +216,61 @@ fn tracing(span: Duration) {
     recorder.stop().unwrap();
     let (theirs, ours) = (Quantiles::of(theirs), Quantiles::of(ours));
     println!(
-        "tracing, non-blocking file appender: {theirs} an event; a record {ours}; ratio of medians {:.0}",
-        theirs.median / ours.median
+        "tracing, non-blocking file appender: {theirs} an event; a record {ours}; ratio of medians {:.0}; {} of its lines lost",
+        theirs.median / ours.median,
+        lost.dropped_lines()
     );
 }
 
-/// What recording adds to the process's resident memory, mapped journal included, at a million events a second.
+/// What recording adds to the resident memory of a process that does nothing else, mapped journal and stop included,
+/// at a million events a second. In a process of its own: what others left on the heap would be used again.
 fn memory(span: Duration) {
+    let own = std::env::current_exe().unwrap();
+    print!("{}", output_of(Command::new(own).env(MEMORY_VARIABLE, span.as_secs_f64().to_string())));
+}
+
+fn record_for_memory(span: Duration) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let before = resident_bytes();
+    let before = status_kib("VmRSS:");
     let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
     let start = Instant::now();
-    let (mut n, mut most) = (0, 0);
+    let mut n = 0;
     while start.elapsed() < span {
         (n..n + BURST)
             .for_each(|n| tg::alloc(-1, black_box(0x7f00_0000_0000 + n % 4096 * 512), 8 * (n % 100)));
         n += BURST;
-        if n.is_multiple_of(100 * BURST) {
-            most = most.max(resident_bytes());
-        }
         wait_until(start + Duration::from_nanos(n * 1000));
     }
     let dropped = recorder.dropped_records();
     recorder.stop().unwrap();
     println!(
         "memory at 1 million events/s: {:.1} MB at most over {n} events, {dropped} dropped",
-        most.saturating_sub(before) as f64 / 1e6
+        (status_kib("VmHWM:") - before) as f64 * 1024.0 / 1e6
     );
 }
 
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
-    // SAFETY: the call reads a constant of the system.
-    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+/// A figure that the kernel keeps of this process.
+fn status_kib(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+fn file_system(folder: &Path) -> &'static str {
+    let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes()).unwrap();
+    // SAFETY: zeros are a valid statfs; the call reads a string that ends, and writes to what outlives it.
+    let kind = unsafe {
+        let mut found: libc::statfs = std::mem::zeroed();
+        assert_eq!(libc::statfs(path.as_ptr(), &raw mut found), 0);
+        found.f_type
+    };
+    match kind {
+        libc::EXT4_SUPER_MAGIC => "ext4",
+        libc::TMPFS_MAGIC => "tmpfs",
+        libc::XFS_SUPER_MAGIC => "xfs",
+        libc::OVERLAYFS_SUPER_MAGIC => "overlayfs",
+        _ => "another file system",
+    }
 }
 
 fn seal() {
@@ -276,6 +319,6 @@ impl Quantiles {
 
 impl std::fmt::Display for Quantiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} ns (99.9 %: {:.0} ns)", self.median, self.p999)
+        write!(f, "{:.1} ns (99.9 % of bursts of {BURST}: {:.0} ns)", self.median, self.p999)
     }
 }

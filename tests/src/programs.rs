@@ -60,6 +60,14 @@ impl Drop for Running {
     }
 }
 
+/// Says something of a test that everybody is to see: what `println!` says is kept from those who look at a test that
+/// passes.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    // Nothing is lost if nobody listens.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Runs a command and returns what it printed.
 ///
 /// # Panics

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use tidegauge_schemas::journal::{CheckpointSlot, ClockMap, SLOTS_PER_CHUNK, Slot, StringTable};
+use tidegauge_schemas::journal::{
+    Anchor, CheckpointSlot, ClockMap, SLOTS_PER_CHUNK, Slot, StringTable, commit_word,
+};
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
@@ -38,6 +40,7 @@ pub struct TrainingSlots {
     ticks: u64,
     free_addresses: Vec<u64>,
     step: i64,
+    seq: u64,
     ready: std::collections::VecDeque<Slot>,
 }
 
@@ -54,16 +57,21 @@ impl TrainingSlots {
                 .map(|n| 0x7f00_0000_0000 + n * 0x20_0000)
                 .collect(),
             step: 0,
+            seq: 0,
             ready: std::collections::VecDeque::new(),
         }
     }
 
-    /// Time goes on by at least that much, and up to twice.
-    fn advance(&mut self, nanos: u64) {
+    fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.ticks += nanos + self.random % nanos;
+        self.random
+    }
+
+    /// Time goes on by at least that much, and up to so much more.
+    fn advance(&mut self, nanos: u64, jitter: u64) {
+        self.ticks += nanos + self.random() % jitter;
     }
 
     fn free(&mut self, address: u64) {
@@ -75,21 +83,23 @@ impl TrainingSlots {
         let mut kept = Vec::new();
         self.ready.push_back(checkpoint(self.ticks, CheckpointKind::StepBegin, self.step));
         for n in 0..self.shape.allocs_per_step {
-            self.advance(2000);
+            self.advance(2000, 3000);
             let address = self.free_addresses.pop().unwrap_or(0);
-            let size_bytes = 512 * (1 + (n * 2_654_435_761) % 4096);
+            // One in twenty depends on the data: its size is another in every step.
+            let size_number = if n % 20 == 0 { self.random() } else { n * 2_654_435_761 };
+            let size_bytes = 512 * (1 + size_number % 4096);
             let site = 1 + (n as u32 % self.shape.sites);
             let alloc = device_event(self.ticks, EventKind::Alloc, address, Some(size_bytes), site);
             self.ready.push_back(alloc);
             if n % 2 == 0 {
-                self.advance(600);
+                self.advance(500, 800);
                 self.free(address);
             } else {
                 kept.push(address);
             }
         }
         for address in kept.into_iter().rev() {
-            self.advance(700);
+            self.advance(700, 900);
             self.free(address);
         }
         self.ready.push_back(checkpoint(self.ticks, CheckpointKind::StepEnd, self.step));
@@ -104,7 +114,10 @@ impl Iterator for TrainingSlots {
         if self.ready.is_empty() {
             self.make_step();
         }
-        self.ready.pop_front()
+        let mut slot = self.ready.pop_front()?;
+        slot[0] = commit_word(self.seq, &slot);
+        self.seq += 1;
+        Some(slot)
     }
 }
 
@@ -142,13 +155,22 @@ fn write_part(
     slots: impl Iterator<Item = (u64, Slot)>,
     run: &Path,
 ) -> tidegauge_schemas::Result<u64> {
-    let (clock, strings) = (ClockMap::new(Vec::new()), StringTable::default());
+    // As a recorder has it: an anchor for each second, a tick a third of a nanosecond.
+    let anchors = (0..3600).map(|second| Anchor {
+        ticks: ORIGIN_NANOS + second * 3_000_000_000,
+        monotonic_nanos: second as i64 * 1_000_000_000,
+        unix_nanos: ORIGIN_NANOS as i64 + second as i64 * 1_000_000_000,
+    });
+    let (clock, strings) = (ClockMap::new(anchors.collect()), StringTable::default());
     let target = PartTarget { run: run.to_owned(), run_id: "built".to_owned(), id: PROCESS };
     let mut seal = RangeSeal::begin(&target, SlotRows::TABLES.into_iter(), &clock, &strings);
     let mut last = first;
     for (seq, slot) in slots {
         last = seq / SLOTS_PER_CHUNK;
-        seal.push(seq, &slot);
+        // As the sealer does.
+        if slot[0] == commit_word(seq, &slot) {
+            seal.push(seq, &slot);
+        }
     }
     seal.seal(Range { first, last }, &mut Vec::new())
 }

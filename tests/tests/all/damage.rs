@@ -113,7 +113,11 @@ fn every_byte_of_process_json_and_run_json() {
                 assert!(same_figures(&summary, &good), "{file}, {how}");
                 assert!(summary == good || is_warned, "{file}, {how}: {:?}", summary.warnings);
             }
-            Err(error) => assert!(error.contains(&*run.to_string_lossy()), "{file}, {how}: {error}"),
+            // What is missing from run.json is missing from the trace: the error names both.
+            Err(error) => assert!(
+                error.contains(&damage.name()) || (error.contains("run.json") && error.contains("trace")),
+                "{file}, {how}: {error}"
+            ),
         });
     }
 }
@@ -126,6 +130,7 @@ fn every_byte_of_a_journal() {
     let run = &victim.run;
     let good = summarize(run).unwrap();
     assert_eq!((good.processes[0].events, victim.counts().get(0)), (12, 12));
+    assert!(good.warnings.iter().all(|warning| !warning.contains("not finished")), "{:?}", good.warnings);
     let journal = run.join("_process/rank=0/process=0/journal");
     let chunk = std::fs::read_dir(&journal)
         .unwrap()
@@ -146,8 +151,13 @@ fn every_byte_of_a_journal() {
                 let is_warned = summary.warnings.iter().any(|warning| warning.contains(&damage.name()));
                 // A slot that looks begun and not finished is counted, as it would be after a kill.
                 let is_counted = summary.warnings.iter().any(|warning| warning.contains("not finished"));
+                let one_less = summary.processes[0].events == 11;
                 let same = same_figures(&summary, &good);
-                assert!(same || is_warned || is_counted, "{}, {how}: {summary:?}", damage.name());
+                assert!(
+                    same || is_warned || (is_counted && one_less),
+                    "{}, {how}: {summary:?}",
+                    damage.name()
+                );
             }
             Err(error) => assert!(error.contains(&damage.name()), "{how}: {error}"),
         });

@@ -6,7 +6,7 @@ use tidegauge_recorder as tg;
 use tidegauge_schemas::Trace;
 use tidegauge_schemas::journal::{CONTROL_FILE, Control, Counter};
 use tidegauge_schemas::process::Ended;
-use tidegauge_tests::programs::wait_until;
+use tidegauge_tests::programs::{say, wait_until};
 
 use crate::small_disk::SmallDisk;
 use crate::victim::{Found, Victim, warnings};
@@ -32,16 +32,24 @@ fn assert_full_disk(victim: &Victim, called: u64) -> Found {
 /// A counter of a process that records.
 fn counted(run: &Path, counter: Counter) -> u64 {
     let control = run.join("_process/rank=0/process=0/journal").join(CONTROL_FILE);
-    Control::read(&control).unwrap().counter(counter)
+    Control::read(&control).map_or(0, |control| control.counter(counter))
+}
+
+/// A file where the folder of the events' parts should be, before anything is recorded.
+fn put_in_the_way(victim: &Victim) -> std::path::PathBuf {
+    let file = victim.run.join("events");
+    std::fs::create_dir(&victim.run).unwrap();
+    std::fs::write(&file, "").unwrap();
+    file
 }
 
 #[test]
 fn a_full_disk_costs_records_and_nothing_else() {
     if !SmallDisk::is_permitted() {
-        println!("SKIPPED here, and injected by a test of its own: no mount namespace for this user");
+        say("SKIPPED here, and injected by a test of its own: no mount namespace for this user");
         return;
     }
-    println!("a disk of 8 MiB");
+    say("a disk of 8 MiB");
     let folder = tempfile::tempdir().unwrap();
     let mut victim = Victim::new(folder.path(), "full", 2, 1000).events(300_000).goes_on();
     let (_disk, mut child) = SmallDisk::start(folder.path(), 8, 0, &mut victim);
@@ -54,7 +62,7 @@ fn a_full_disk_costs_records_and_nothing_else() {
 #[test]
 fn a_disk_that_is_full_at_the_end_has_room_for_the_last_parts() {
     if !SmallDisk::is_permitted() {
-        println!("SKIPPED: no mount namespace for this user");
+        say("SKIPPED: no mount namespace for this user");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -94,7 +102,7 @@ fn writes_that_find_no_space_cost_records_and_nothing_else() {
 #[test]
 fn recording_goes_on_when_space_comes_back() {
     if !SmallDisk::is_permitted() {
-        println!("SKIPPED: no mount namespace for this user");
+        say("SKIPPED: no mount namespace for this user");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +124,7 @@ fn recording_goes_on_when_space_comes_back() {
 #[test]
 fn a_folder_that_is_deleted_stays_deleted() {
     let folder = tempfile::tempdir().unwrap();
-    let victim = Victim::new(folder.path(), "gone", 2, 200).events(300_000).goes_on();
+    let victim = Victim::new(folder.path(), "gone", 2, 100).events(300_000).goes_on();
     let mut child = victim.start_and_record(50_000);
     wait_until("the folder is gone", || std::fs::remove_dir_all(&victim.run).is_ok() || !victim.run.exists());
     let at = victim.counts().get(0);
@@ -171,10 +179,8 @@ fn a_file_where_the_run_should_be_is_named() {
 fn a_file_in_the_way_of_parts_leaves_all_in_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let victim = Victim::new(folder.path(), "way", 2, 500).events(400_000).goes_on();
-    let in_the_way = victim.run.join("events");
-    let mut child = victim.start_and_record(1);
-    std::fs::write(&in_the_way, "").unwrap();
-    victim.assert_went_on(child.wait().unwrap(), 400_000);
+    let in_the_way = put_in_the_way(&victim);
+    victim.assert_went_on(victim.finish(), 400_000);
     let errors = victim.errors();
     assert!(errors.contains("stop: ") && errors.contains(&*in_the_way.to_string_lossy()), "{errors}");
     std::fs::remove_file(&in_the_way).unwrap();
@@ -191,10 +197,10 @@ fn a_file_in_the_way_of_parts_leaves_all_in_the_journal() {
 #[test]
 fn sealing_goes_on_when_what_was_in_the_way_is_gone() {
     let folder = tempfile::tempdir().unwrap();
-    let victim = Victim::new(folder.path(), "way", 2, 300).events(800_000);
-    let in_the_way = victim.run.join("events");
-    let mut child = victim.start_and_record(1);
-    std::fs::write(&in_the_way, "").unwrap();
+    let victim = Victim::new(folder.path(), "way", 2, 150).events(800_000);
+    let in_the_way = put_in_the_way(&victim);
+    let mut child = victim.start();
+    wait_until("it begins", || Trace::open(&victim.run).is_ok_and(|trace| !trace.processes().is_empty()));
     wait_until("an attempt fails", || counted(&victim.run, Counter::FailedSeals) > 0);
     std::fs::remove_file(&in_the_way).unwrap();
     wait_until("a part is sealed", || in_the_way.join("rank=0/process=0/part-000000.parquet").exists());
@@ -213,11 +219,9 @@ fn sealing_goes_on_when_what_was_in_the_way_is_gone() {
 fn at_the_cap_records_are_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let victim = Victim::new(folder.path(), "cap", 2, 1000).events(500_000).cap_bytes(8 << 20).goes_on();
-    let mut child = victim.start_and_record(1);
     // Nothing is sealed, and so nothing given back.
-    let in_the_way = victim.run.join("events");
-    std::fs::write(&in_the_way, "").unwrap();
-    victim.assert_went_on(child.wait().unwrap(), 500_000);
+    let in_the_way = put_in_the_way(&victim);
+    victim.assert_went_on(victim.finish(), 500_000);
     let journal = victim.run.join("_process/rank=0/process=0/journal");
     let bytes = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
     assert!(bytes.sum::<u64>() < 9 << 20, "chunks up to the cap, names and counters");

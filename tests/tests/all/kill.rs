@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::{Error, Trace};
 use tidegauge_tests::deed::EXIT_STATUS;
-use tidegauge_tests::programs::{output_of, program};
+use tidegauge_tests::programs::{output_of, program, say};
 
 use crate::victim::{Victim, kill, listing};
 
@@ -75,7 +75,7 @@ fn nothing_is_lost_by_sigkill() {
             });
         }
     });
-    println!("{kills} kills, {} events, none lost", events.into_inner());
+    say(&format!("{kills} kills, {} events, none lost", events.into_inner()));
 }
 
 /// The recorder makes its folders and files one by one; a kill between any two leaves nothing that trips a reader.
@@ -115,7 +115,7 @@ fn a_kill_before_the_first_record_trips_no_reader() {
             victim.found().assert_complete(&victim.counts());
         }
     }
-    println!("{traces} of 60 kills left a trace");
+    say(&format!("{traces} of 60 kills left a trace"));
     assert!(traces > 0, "all moments were too early");
 }
 

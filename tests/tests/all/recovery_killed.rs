@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::{Table, Trace};
 use tidegauge_tests::deed::EXIT_STATUS;
-use tidegauge_tests::programs::{Running, output_of, program};
+use tidegauge_tests::programs::{Running, output_of, program, say};
 use tidegauge_tests::traced::{TracedEnd, run_traced};
 
 use crate::victim::{Found, Victim, folder_in_memory, kill, listing};
@@ -78,7 +78,7 @@ fn recovery_can_be_killed_at_each_of_its_system_calls() {
         copy(&pristine, &run);
         match run_traced(&mut recover(&run), kill_at) {
             Err(error) => {
-                println!("SKIPPED: tracing is not permitted here: {error}");
+                say(&format!("SKIPPED: tracing is not permitted here: {error}"));
                 return;
             }
             Ok(TracedEnd::KilledBefore(call)) => {
@@ -92,7 +92,7 @@ fn recovery_can_be_killed_at_each_of_its_system_calls() {
         }
         std::fs::remove_dir_all(&run).unwrap();
     }
-    println!("killed before each of {killed:?}");
+    say(&format!("killed before each of {killed:?}"));
     for call in ["fsync", "openat", "write"] {
         assert!(killed.get(call).is_some_and(|times| *times > 3), "{call}: {killed:?}");
     }
@@ -124,7 +124,7 @@ fn recovery_can_be_killed_at_any_moment_and_again() {
         kills += 1;
         assert_eq!(found(&run), before, "killed {kills} times");
     }
-    println!("killed {kills} times within {whole:?}");
+    say(&format!("killed {kills} times within {whole:?}"));
     assert!(kills >= 4, "it was too fast for the test: {whole:?}");
     check(&run, &before, "many times");
 }
