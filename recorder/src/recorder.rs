@@ -18,7 +18,7 @@ use crate::guard::OwnWork;
 use crate::identity;
 use crate::journal::Journal;
 use crate::recover::remove_journal;
-use crate::run_folder::{self, Existing};
+use crate::run_folder::{self, Claim, Existing};
 use crate::sealer::Finished;
 use crate::ticks;
 
@@ -89,10 +89,21 @@ impl RecorderBuilder {
             return Err(Error::AlreadyRecording);
         }
         let _own = OwnWork::begin();
-        static GENERATION: AtomicU32 = AtomicU32::new(1);
         let rank = self.rank.or_else(run_folder::rank).unwrap_or(0);
-        let claim = run_folder::claim(&self.run, rank, self.existing, self.config)?;
+        let claim = run_folder::claim(&self.run, rank, self.existing, self.config.clone())?;
+        let home = tidegauge_schemas::layout::process_folder(&claim.run, claim.id);
         let (journal_path, note) = run_folder::journal_folder(&claim)?;
+        let started = self.start_in(claim, journal_path.clone(), note);
+        if started.is_err() {
+            // A process that never recorded leaves nothing; what cannot be removed is in the way of nobody.
+            let _ = std::fs::remove_dir_all(&journal_path);
+            let _ = std::fs::remove_dir_all(&home);
+        }
+        started
+    }
+
+    fn start_in(self, claim: Claim, journal_path: PathBuf, note: Option<String>) -> Result<Recorder> {
+        static GENERATION: AtomicU32 = AtomicU32::new(1);
         let failed = |source| Error::Journal { path: journal_path.clone(), source };
         let folder = std::fs::File::open(&journal_path).map_err(failed)?;
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
@@ -173,6 +184,11 @@ impl Recorder {
         self.target.run()
     }
 
+    #[cfg(test)]
+    pub(crate) fn journal(&self) -> &'static Journal {
+        &self.active.journal
+    }
+
     /// Records dropped so far.
     #[must_use]
     pub fn dropped_records(&self) -> u64 {
@@ -214,10 +230,11 @@ impl Recorder {
                 path: self.journal_path.clone(),
             }),
             anchors: Vec::new(),
+            records: 0,
             clock_note: None,
         });
         journal.release_chunks(finished.all_committed);
-        let closed = self.close_info(reserved, &finished);
+        let closed = self.close_info(&finished);
         if let Some(source) = finished.failure {
             return Err(Error::NotSealed { source });
         }
@@ -230,22 +247,24 @@ impl Recorder {
         Ok(())
     }
 
-    fn close_info(&mut self, reserved: u64, finished: &Finished) -> Result<()> {
+    fn close_info(&mut self, finished: &Finished) -> Result<()> {
         let control = &self.active.journal.control;
         let counter = |counter| control.counter(counter).load(Ordering::Relaxed);
         if let Ok(read) = Control::read(&self.journal_path.join(CONTROL_FILE)) {
             self.info.losses = read.losses();
         }
         self.info.cost = Cost {
-            records: reserved - counter(Counter::Dropped).min(reserved),
+            records: finished.records,
             background_cpu_seconds: counter(Counter::BackgroundCpuNanos) as f64 / 1e9,
             written_bytes: counter(Counter::WrittenBytes),
             peak_journal_bytes: counter(Counter::PeakJournalBytes),
         };
         self.info.clock_anchors.clone_from(&finished.anchors);
-        self.info.notes.extend(finished.clock_note.clone());
         match &finished.failure {
-            None => self.info.ended = Some(Ended::Clean),
+            None => {
+                self.info.ended = Some(Ended::Clean);
+                self.info.notes.extend(finished.clock_note.clone());
+            }
             // The trace is not closed: the rest of it is in the journal, for `recover`.
             Some(failure) => self.info.notes.push(format!("stop could not seal everything: {failure}")),
         }

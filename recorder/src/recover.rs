@@ -43,7 +43,8 @@ pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
     for &id in trace.processes() {
         let process = trace.process(id)?;
         if process.journal().is_none() {
-            if process.ended != Ended::Running {
+            // One that nothing is known of may be about to begin.
+            if !matches!(process.ended, Ended::Running | Ended::Unknown) {
                 remove_half_written(&trace, &process)?;
             }
             continue;
@@ -166,7 +167,10 @@ fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
     let journal = tidegauge_schemas::process::journal_folder(&folder, process.info.as_ref());
     if let Some(info) = &mut process.info {
         info.losses = losses;
-        info.notes.extend(clock_note.filter(|note| !info.notes.contains(note)));
+        // An earlier attempt, or a stop, that came this far has said it.
+        if info.ended.is_none() {
+            info.notes.extend(clock_note);
+        }
         info.ended.get_or_insert(Ended::Killed);
         info.write(&target.process_file())?;
     }

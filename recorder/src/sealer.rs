@@ -33,6 +33,12 @@ pub(crate) struct Sealer {
     pending_since: Instant,
     /// An attempt at sealing the pending chunks has begun: their range must stay as it is until it succeeds.
     is_attempted: bool,
+    /// Records that were reserved, as of the last look.
+    reserved: u64,
+    /// Recording is over and no thread holds a slot: chunks that come back are not needed any more.
+    is_over: bool,
+    /// Records in sealed parts.
+    records: u64,
     /// Tables of the pending chunks that an attempt which then failed has sealed already.
     sealed_tables: Vec<Table>,
     /// Chunks that a slot is missing in.
@@ -54,6 +60,8 @@ pub(crate) struct Finished {
     pub(crate) failure: Option<Error>,
     /// Anchors for `process.json`: first and last.
     pub(crate) anchors: Vec<tidegauge_schemas::journal::Anchor>,
+    /// Records in sealed parts.
+    pub(crate) records: u64,
     /// What there is to say of the clock.
     pub(crate) clock_note: Option<String>,
 }
@@ -68,6 +76,9 @@ impl Sealer {
             pending: Vec::with_capacity(CHUNKS_PER_PART),
             pending_since: now,
             is_attempted: false,
+            reserved: 0,
+            is_over: false,
+            records: 0,
             sealed_tables: Vec::new(),
             aside: Vec::new(),
             stuck_since: None,
@@ -87,6 +98,7 @@ impl Sealer {
             return;
         }
         let reserved = self.journal.reserved();
+        self.reserved = reserved;
         let attempt = self.collect(reserved, false).and_then(|()| {
             // On a disk that is full a small part now is better than a large one later.
             if self.pending_since.elapsed() >= MAX_WAIT || self.journal.take_starved() {
@@ -109,6 +121,8 @@ impl Sealer {
             std::thread::sleep(Duration::from_millis(1));
         }
         let all_committed = self.is_committed_up_to(reserved);
+        self.reserved = reserved;
+        self.is_over = all_committed;
         let attempt = self.collect(reserved, true).and_then(|()| self.seal_pending());
         let attempt = attempt.and_then(|()| {
             while let Some(chunk) = self.aside.pop() {
@@ -121,7 +135,7 @@ impl Sealer {
         }
         let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
         let clock_note = ClockMap::new(self.anchors).step_note();
-        Finished { all_committed, failure: attempt.err(), anchors, clock_note }
+        Finished { all_committed, failure: attempt.err(), anchors, records: self.records, clock_note }
     }
 
     fn is_committed_up_to(&self, reserved: u64) -> bool {
@@ -205,15 +219,21 @@ impl Sealer {
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
         let mut holes = 0;
         for chunk in &self.pending {
-            holes += chunk.for_each(|seq, slot| seal.push(seq, slot)).holes;
+            let committed = chunk.for_each(|seq, slot| seal.push(seq, slot)).committed;
+            holes += reserved_in(chunk.index, self.reserved).saturating_sub(committed);
         }
+        let records = seal.records();
         let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;
+        self.records += records;
         self.sealed_tables.clear();
         self.is_attempted = false;
         self.journal.control.count(Counter::WrittenBytes, written_bytes);
         self.journal.control.count(Counter::Uncommitted, holes);
         for chunk in self.pending.drain(..) {
             self.journal.recycle(&chunk);
+        }
+        if self.is_over {
+            self.journal.remove_unneeded_chunks(self.reserved);
         }
         Ok(())
     }
@@ -240,5 +260,65 @@ impl Sealer {
             // The first stays: it ties the clock to the wall.
             self.anchors.drain(1..MAX_ANCHORS / 2);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tidegauge_schemas::journal::{Anchor, EventSlot, SLOTS_PER_CHUNK};
+    use tidegauge_schemas::process::Ended;
+    use tidegauge_schemas::{EventKind, Table, Trace};
+
+    use crate::Recorder;
+
+    /// Recording is of the whole process: both cases in one test.
+    #[test]
+    fn a_thread_that_sleeps_with_a_slot_holds_nothing_up() {
+        for comes_back in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+            let wake_up = recorder.journal().fall_asleep();
+            let records = 20 * SLOTS_PER_CHUNK;
+            (0..records).for_each(|n| crate::alloc(0, n, 8));
+            // Its chunk, the first, is set aside; eight after it are sealed.
+            let part = recorder.run().join("events/rank=0/process=0/part-000001.parquet");
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !part.exists() {
+                assert!(Instant::now() < deadline, "sealing waits for the sleeper");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if comes_back {
+                let alloc = EventSlot { kind: EventKind::Alloc, address: Some(u64::MAX), ..EventSlot::BARE };
+                wake_up(
+                    &EventSlot { size_bytes: Some(1), ticks: recorder.journal().ticks(), ..alloc }.encode(),
+                );
+            }
+            let run = recorder.stop().unwrap();
+            let trace = Trace::open(&run).unwrap();
+            trace.validate().unwrap();
+            let process = trace.process(trace.processes()[0]).unwrap();
+            let rows: u64 = process.parts(Table::Events).iter().map(|part| part.rows).sum();
+            assert_eq!(rows, records + u64::from(comes_back));
+            assert_eq!(process.losses().uncommitted_records, u64::from(!comes_back));
+            assert_eq!((process.losses().dropped_records, process.missing_records()), (0, 0));
+            assert_eq!(process.ended, Ended::Clean);
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_noted() {
+        let (journal, folder) = crate::journal::tests::journal();
+        let run = folder.path().to_owned();
+        let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
+        let target = super::PartTarget { run, run_id: "r".to_owned(), id };
+        let mut sealer = super::Sealer::new(journal, target);
+        let last = sealer.anchors[0];
+        let set = last.unix_nanos + 3_600_000_000_000;
+        sealer.anchors.push(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
+        let finished = sealer.finish(0);
+        assert!(finished.failure.is_none() && finished.all_committed);
+        assert!(finished.clock_note.unwrap().contains("+3600.0"));
     }
 }

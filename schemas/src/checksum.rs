@@ -14,6 +14,8 @@ use crate::version::KEY_CHECKSUM;
 /// What stands in a file while its checksum is computed.
 pub(crate) const ZEROS: &str = "00000000";
 
+/// The member of a JSON file that its checksum is in.
+pub(crate) const JSON_MEMBER: &str = "checksum";
 const JSON_KEY: &str = "\"checksum\": \"";
 /// Footers are a few KiB; the checksum is looked for in no more than this.
 const MAX_FOOTER_BYTES: u64 = 16 << 20;
@@ -105,7 +107,7 @@ pub(crate) fn verify_parquet(file: &mut File, path: &Path) -> Result<()> {
     if stored == digits(crc.finalize()) {
         Ok(())
     } else {
-        let advice = "move it away to read the rest of the trace";
+        let advice = "move it away to read the rest of the trace (a tool that rewrites parts must drop their checksum)";
         Err(Error::Checksum { advice, path: path.to_owned() })
     }
 }

@@ -74,7 +74,7 @@ pub fn markdown() -> String {
     let _ = writeln!(
         out,
         "\n`run.json` and `process.json` end with such a checksum too, in their member `checksum`. Who edits one by hand takes \
-         that line out.\n\nA reader leaves out the parts that another one supersedes. Two parts of a table and process that consumed the \
+         that line out; who rewrites a part drops its checksum.\n\nA reader leaves out the parts that another one supersedes. Two parts of a table and process that consumed the \
          same chunks, or hold the same `seq`, are an error otherwise."
     );
     journal(&mut out);

@@ -55,6 +55,12 @@ impl ProcessTrace {
             }
             info = Some(closed);
         }
+        // How it ended is written before a journal is removed, so this one was lost, or lies on another machine.
+        if !live && journal.is_none() && info.as_ref().is_some_and(|info| info.ended.is_none()) {
+            let reason =
+                "it is gone, and with it what was in no part yet (or it is on the machine that recorded)";
+            damage.push(Error::DamagedJournal { reason: reason.to_owned(), path: journal_folder.clone() });
+        }
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
             parts.insert(table, PartList::read(&layout::table_folder(run, table, id), table)?);
@@ -87,7 +93,7 @@ impl ProcessTrace {
         }
         let rows: u64 =
             SlotRows::TABLES.into_iter().flat_map(|table| self.parts(table)).map(|part| part.rows).sum();
-        info.cost.records.saturating_sub(rows + info.losses.uncommitted_records)
+        info.cost.records.saturating_sub(rows)
     }
 
     /// The journal, while there is one.

@@ -93,8 +93,10 @@ fn process_warnings(process: &ProcessTrace) -> Vec<String> {
             process.id
         ));
     }
-    // In `process.json` it stands only once the trace is closed.
-    let clock_note = process.journal().and_then(|journal| journal.clock.step_note());
+    // In `process.json` it stands once the trace is closed.
+    let is_closed = process.info.as_ref().is_some_and(|info| info.ended.is_some());
+    let journal = process.journal().filter(|_| !is_closed);
+    let clock_note = journal.and_then(|journal| journal.clock.step_note());
     warnings.extend(clock_note.map(|note| format!("{}: {note}", process.id)));
     if let Some(info) = &process.info {
         warnings.extend(info.notes.iter().map(|note| format!("{}: {note}", process.id)));

@@ -21,8 +21,14 @@ impl ChunkFiles for ChunkFolder {
         // It has its name only once it has its length: a chunk file that is shorter has been cut.
         let name = ChunkName::new(number);
         let file = create_reserved(&self.0, name.while_made(), CHUNK_BYTES)?;
-        rustix::fs::renameat(&self.0, name.while_made(), &self.0, name.as_c_str())?;
-        Mapping::file(&file, CHUNK_BYTES)
+        let named = rustix::fs::renameat(&self.0, name.while_made(), &self.0, name.as_c_str());
+        let made = named.map_err(io::Error::from).and_then(|()| Mapping::file(&file, CHUNK_BYTES));
+        if made.is_err() {
+            // It would be 2 MiB beyond the cap, again with each attempt.
+            let _ = rustix::fs::unlinkat(&self.0, name.while_made(), AtFlags::empty());
+            self.remove(number);
+        }
+        made
     }
 
     fn remove(&self, number: u32) {

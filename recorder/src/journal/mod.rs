@@ -139,6 +139,13 @@ impl Journal {
         place.map(|_| seq)
     }
 
+    /// A slot that is reserved and not committed, as of a thread that sleeps in between; what commits it.
+    #[cfg(test)]
+    pub(crate) fn fall_asleep(&self) -> impl FnOnce(&Slot) + '_ {
+        let (seq, place) = self.slots.reserve().unwrap();
+        move |slot| place.unwrap().store(slot, environment::commit_word(seq, slot))
+    }
+
     /// Records reserved so far.
     pub(crate) fn reserved(&self) -> u64 {
         self.slots.reserved()
@@ -235,5 +242,17 @@ impl Journal {
     /// Leaves the step or epoch.
     pub(crate) fn clear(context: &AtomicI64) {
         context.store(NONE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Journal;
+
+    /// A journal in a folder of its own, for as long as the process lives.
+    pub(crate) fn journal() -> (&'static Journal, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let handle = std::fs::File::open(folder.path()).unwrap();
+        (Box::leak(Box::new(Journal::create(handle.into(), 64 << 20, 1).unwrap())), folder)
     }
 }

@@ -79,10 +79,11 @@ impl ClockMap {
             .saturating_add(self.wall_offset_nanos)
     }
 
-    /// Says so if the wall clock was set while recording.
+    /// Says so if the wall clock was set while recording, or the machine slept.
     #[must_use]
     pub fn step_note(&self) -> Option<String> {
-        // The monotonic clock is slewed along with the wall clock, so that what is between them changes by steps only.
+        // The monotonic clock is slewed along with the wall clock, so that what is between them changes by steps only:
+        // where somebody sets the wall clock, or the machine sleeps, which stops the monotonic one.
         let steps = self.anchors.iter().map(|anchor| {
             i128::from(anchor.unix_nanos)
                 - i128::from(anchor.monotonic_nanos)
@@ -91,7 +92,7 @@ impl ClockMap {
         let step = steps.max_by_key(|step| step.unsigned_abs()).unwrap_or(0);
         (step.unsigned_abs() >= MIN_STEP_NANOS).then(|| {
             format!(
-                "the wall clock was set by {:+.3} s while recording; all times are of the clock as it was at the start",
+                "the wall clock was set, or the machine slept: {:+.3} s; all times go on from the start of recording without it",
                 step as f64 / 1e9
             )
         })
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(steady.step_note(), None);
         let hour = 3_600_000_000_000;
         let set = ClockMap::new(vec![anchor(0, 0, hour), anchor(9, 9, 9), anchor(20, 20, hour + 20)]);
-        assert!(set.step_note().unwrap().contains("set by -3600.000 s"), "set, and set back");
+        assert!(set.step_note().unwrap().contains("-3600.000 s"), "set, and set back");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The strings file: names, written once, referred to by id.
 //!
-//! The head of 64 bytes has a magic word and the number of entries, stored after each. Then entries follow each other, each a multiple of 8 bytes: head word (length, use, id),
-//! `seq` and ticks at the time, the UTF-8 bytes padded with zeros, and a check word, stored last. Ids begin with 1
-//! and ascend by one. The first entry that fails its check ends the table: nothing after it was in use.
+//! The head of 64 bytes has a magic word and the number of entries, stored after each. Entries follow each other, each a
+//! multiple of 8 bytes: head word (length, use, id), `seq` and ticks at the time, the UTF-8 bytes padded with zeros, and
+//! a check word, stored last. Ids begin with 1 and ascend by one. The first entry that fails its check ends the table;
+//! the number in the head tells how many that were in use are lost with it.
 
 use std::path::Path;
 

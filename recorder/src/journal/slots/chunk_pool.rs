@@ -106,7 +106,8 @@ impl MappedChunk<'_> {
 
     fn committed(&self, number: u64) -> Option<Slot> {
         // SAFETY: the address is that of a chunk's memory, since only `ChunkPool::state` makes these. The memory goes
-        // only in `trim` and `release`, and only chunks which the sealer, the one consumer, has given back before.
+        // only in `trim`, `remove_unneeded` and `release`: chunks which the sealer, the one consumer, has given back
+        // before, or which it never looked at.
         let slot = unsafe { slot_at(self.address, number) }.load();
         (slot[0] == commit_word(self.index * SLOTS_PER_CHUNK + number, &slot)).then_some(slot)
     }
@@ -254,6 +255,8 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
         let mut chunks = self.lock();
         if let Some(at) = chunks.used.iter().position(|(index, _)| *index == chunk.index) {
             let (_, file) = chunks.used.remove(at);
+            // What it holds is in parts: nobody is to read it here again.
+            file.memory.words()[1].store(0, Ordering::Release);
             chunks.free.push(file);
         }
     }
@@ -277,8 +280,12 @@ impl<F: ChunkFiles, W: Words> ChunkPool<F, W> {
     /// closed, so that nobody reserves a slot in them or looks at their places in the table.
     pub(super) fn remove_unneeded(&self, first: u64) {
         let mut chunks = self.lock();
-        let mut unneeded: Vec<ChunkFile<F::Memory>> = std::mem::take(&mut chunks.free);
-        unneeded.extend(chunks.used.extract_if(.., |(index, _)| *index >= first).map(|(_, file)| file));
+        let mut unneeded: Vec<ChunkFile<F::Memory>> = chunks.free.drain(..).collect();
+        for (index, file) in chunks.used.extract_if(.., |(index, _)| *index >= first) {
+            // The table must not have the address of what is unmapped.
+            self.entry(index).store(SKIPPED | round(index), Ordering::Release);
+            unneeded.push(file);
+        }
         chunks.count -= unneeded.len();
         drop(chunks);
         for chunk in unneeded {
