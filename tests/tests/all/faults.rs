@@ -200,7 +200,6 @@ fn sealing_goes_on_when_what_was_in_the_way_is_gone() {
     let victim = Victim::new(folder.path(), "way", 2, 150).events(800_000);
     let in_the_way = put_in_the_way(&victim);
     let mut child = victim.start();
-    wait_until("it begins", || Trace::open(&victim.run).is_ok_and(|trace| !trace.processes().is_empty()));
     wait_until("an attempt fails", || counted(&victim.run, Counter::FailedSeals) > 0);
     std::fs::remove_file(&in_the_way).unwrap();
     wait_until("a part is sealed", || in_the_way.join("rank=0/process=0/part-000000.parquet").exists());
