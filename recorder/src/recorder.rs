@@ -123,7 +123,7 @@ impl RecorderBuilder {
         }
         let target = PartTarget { run: claim.run, run_id: claim.info.run_id, id: claim.id };
         info.write(&target.process_file())?;
-        sync_folder(target.run())?;
+        sync_folder(&target.run)?;
 
         let sealer = background::spawn_sealer(active, stop, target.clone()).map_err(failed)?;
         let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
@@ -181,7 +181,7 @@ impl Recorder {
     /// The trace folder, which is another than was asked for if that held a trace.
     #[must_use]
     pub fn run(&self) -> &Path {
-        self.target.run()
+        &self.target.run
     }
 
     #[cfg(test)]
@@ -201,7 +201,7 @@ impl Recorder {
     /// If something could not be sealed or written. What was recorded is then still in the journal.
     pub fn stop(mut self) -> Result<PathBuf> {
         self.close()?;
-        Ok(self.target.run().to_owned())
+        Ok(self.target.run.clone())
     }
 
     fn close(&mut self) -> Result<()> {

@@ -163,7 +163,7 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
 fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
     let losses = process.losses();
     let clock_note = process.journal().and_then(|journal| journal.clock.step_note());
-    let folder = layout::process_folder(target.run(), process.id);
+    let folder = layout::process_folder(&target.run, process.id);
     let journal = tidegauge_schemas::process::journal_folder(&folder, process.info.as_ref());
     if let Some(info) = &mut process.info {
         info.losses = losses;

@@ -219,7 +219,7 @@ impl Sealer {
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
         let mut holes = 0;
         for chunk in &self.pending {
-            let committed = chunk.for_each(|seq, slot| seal.push(seq, slot)).committed;
+            let committed = chunk.for_each(|seq, slot| seal.push(seq, slot));
             holes += reserved_in(chunk.index, self.reserved).saturating_sub(committed);
         }
         let records = seal.records();

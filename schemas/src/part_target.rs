@@ -1,6 +1,6 @@
 //! From slots to sealed parts: while recording, by recovery, and wherever else slots become a trace.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::journal::{ClockMap, Slot, StringTable, StringUse};
@@ -48,12 +48,6 @@ impl PartTarget {
     #[must_use]
     pub fn process_file(&self) -> PathBuf {
         layout::process_folder(&self.run, self.id).join(layout::PROCESS_FILE)
-    }
-
-    /// The trace folder.
-    #[must_use]
-    pub fn run(&self) -> &Path {
-        &self.run
     }
 }
 

@@ -153,9 +153,7 @@ impl ProcessInfo {
         if let Some(version) = value.get("format_version").and_then(serde_json::Value::as_u64) {
             Error::check_version(u32::try_from(version).unwrap_or(u32::MAX), path)?;
         }
-        if value.get(checksum::JSON_MEMBER).is_some() {
-            checksum::verify_json(&text, path)?;
-        }
+        checksum::verify_json(&text, &value, path)?;
         serde_json::from_value(value).map_err(json)
     }
 

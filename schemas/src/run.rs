@@ -55,9 +55,7 @@ impl RunInfo {
             return Err(not_a_trace("its run.json has no format_version"));
         };
         Error::check_version(u32::try_from(version).unwrap_or(u32::MAX), &path)?;
-        if value.get(checksum::JSON_MEMBER).is_some() {
-            checksum::verify_json(&text, &path)?;
-        }
+        checksum::verify_json(&text, &value, &path)?;
         serde_json::from_value(value).map_err(|source| Error::Json { path, source })
     }
 

@@ -26,7 +26,7 @@ use tidegauge_analyzer::load::{CHECKPOINT_COLUMNS, EVENT_COLUMNS, SAMPLE_COLUMNS
 use tidegauge_analyzer::replay::Window;
 use tidegauge_schemas::part::BATCH_ROWS;
 use tidegauge_schemas::{Table, Trace};
-use tidegauge_tests::programs::output_of;
+use tidegauge_tests::programs::{output_of, status_kib};
 use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Names the trace that this program is to summarize instead of measuring.
@@ -37,7 +37,7 @@ const RUNS: usize = 5;
 fn main() {
     if let Some(run) = std::env::var_os(RUN_VARIABLE) {
         summarize(Path::new(&run));
-        println!("{}", peak_rss_kib());
+        println!("{}", status_kib("VmHWM"));
         return;
     }
     let number = |name: &str, default| {
@@ -81,13 +81,6 @@ fn peak_rss_of_summary(run: &Path) -> f64 {
     let own = std::env::current_exe().unwrap();
     let kib: f64 = output_of(Command::new(own).env(RUN_VARIABLE, run)).trim().parse().unwrap();
     kib * 1024.0 / 1e6
-}
-
-/// The kernel's own record for this process, in KiB.
-fn peak_rss_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
 fn timed(count: f64, work: impl FnOnce()) -> f64 {

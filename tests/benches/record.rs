@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use memmap2::MmapRaw;
 use tidegauge_recorder::{self as tg, Recorder};
 use tidegauge_schemas::journal::{CHUNK_BYTES, SLOT_BYTES, Slot};
-use tidegauge_tests::programs::output_of;
+use tidegauge_tests::programs::{output_of, status_kib};
 use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Events timed together: short enough to show outliers, long enough that reading the clock does not show.
@@ -231,7 +231,7 @@ fn memory(span: Duration) {
 
 fn record_for_memory(span: Duration) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let before = status_kib("VmRSS:");
+    let before = status_kib("VmRSS");
     let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
     let start = Instant::now();
     let mut n = 0;
@@ -245,15 +245,8 @@ fn record_for_memory(span: Duration) {
     recorder.stop().unwrap();
     println!(
         "memory at 1 million events/s: {:.1} MB at most over {n} events, {dropped} dropped",
-        (status_kib("VmHWM:") - before) as f64 * 1024.0 / 1e6
+        (status_kib("VmHWM") - before) as f64 * 1024.0 / 1e6
     );
-}
-
-/// A figure that the kernel keeps of this process.
-fn status_kib(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
 fn file_system(folder: &Path) -> &'static str {

@@ -68,6 +68,18 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// A figure that the kernel keeps of this process in `/proc/self/status`, in KiB.
+///
+/// # Panics
+/// If it keeps none of that name.
+#[must_use]
+pub fn status_kib(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+    number.unwrap_or_else(|| panic!("/proc/self/status has no {name}"))
+}
+
 /// Runs a command and returns what it printed.
 ///
 /// # Panics

@@ -1,7 +1,5 @@
 //! What the recorder writes, read back: through its API, in programs of one behaviour each.
 
-use std::process::Command;
-
 use arrow::array::AsArray as _;
 use arrow::datatypes::UInt64Type;
 use tidegauge_analyzer::analysis::{PhaseTable, StepTable};
@@ -10,8 +8,9 @@ use tidegauge_analyzer::replay::{Window, replay};
 use tidegauge_recorder::{self as tg, Recorder};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::{Table, Trace};
-use tidegauge_tests::counts::Counts;
-use tidegauge_tests::programs::Running;
+use tidegauge_tests::programs::wait_until;
+
+use crate::victim::{Victim, kill};
 
 /// Recording is of the whole process: tests that record in this one take turns.
 static RECORDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -157,18 +156,12 @@ fn dropped_records_are_told_to_the_program() {
 #[test]
 fn a_live_read_is_a_consistent_cut() {
     let folder = tempfile::tempdir().unwrap();
-    let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
-    // One thread that allocates address n as its n-th event: whatever is read must have no gap.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
-    // Slow enough for sealing to keep up while other tests take the processor.
-    let mut child = Running::start(command.args([run.as_os_str(), counts.as_os_str()]).args(["1", "200"]));
-    let counts = Counts::open(&counts).unwrap();
-    while counts.get(0) < 1000 {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    // One thread that allocates address n as its n-th event: whatever is read must have no gap. Slow enough for sealing
+    // to keep up while other tests take the processor.
+    let victim = Victim::new(folder.path(), "live", 1, 200);
+    let child = victim.start_and_record(1000);
     for _ in 0..30 {
-        let trace = Trace::open(&run).unwrap();
-        let process = trace.process(trace.processes()[0]).unwrap();
+        let process = victim.process();
         assert_eq!(process.ended, Ended::Running);
         assert!(process.damage.is_empty(), "{:?}", process.damage);
         assert_eq!(process.losses().dropped_records, 0);
@@ -183,33 +176,21 @@ fn a_live_read_is_a_consistent_cut() {
         }
         assert!(next > 0);
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill(child);
 }
 
 #[test]
 fn sites_that_come_late_are_recovered_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
     // Its sites come long after the first parts were sealed, when the string table had names only.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
-    command
-        .args([run.as_os_str(), counts.as_os_str()])
-        .args(["1", "1000"])
-        .env("VICTIM_SITE_AFTER", "600000");
-    let mut child = Running::start(&mut command);
-    let sites = run.join("sites/rank=0/process=0");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !sites.exists() {
-        assert!(std::time::Instant::now() < deadline, "no site was sealed");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(tg::recover(&run).unwrap().len(), 1);
-    let trace = Trace::open(&run).unwrap();
-    trace.validate().unwrap();
-    let process = trace.process(trace.processes()[0]).unwrap();
+    let victim = Victim::new(folder.path(), "late", 1, 1000).site_after(600_000);
+    let child = victim.start();
+    let sites = victim.run.join("sites/rank=0/process=0");
+    wait_until("a site is sealed", || sites.exists());
+    kill(child);
+    assert_eq!(tg::recover(&victim.run).unwrap().len(), 1);
+    Trace::open(&victim.run).unwrap().validate().unwrap();
+    let process = victim.process();
     let names = Rows::new(&process).site_names().unwrap();
     assert_eq!(names.into_values().collect::<Vec<_>>(), ["late"]);
 }
@@ -217,20 +198,13 @@ fn sites_that_come_late_are_recovered_once() {
 #[test]
 fn a_process_killed_before_it_said_who_it_is_can_be_recovered() {
     let folder = tempfile::tempdir().unwrap();
-    let (run, counts) = (folder.path().join("run"), folder.path().join("counts"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_record-victim"));
-    let mut child = Running::start(command.args([run.as_os_str(), counts.as_os_str()]).args(["1", "200"]));
-    let counts = Counts::open(&counts).unwrap();
-    while counts.get(0) < 1000 {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    std::fs::remove_file(run.join("_process/rank=0/process=0/process.json")).unwrap();
-    let recovered = tg::recover(&run).unwrap();
+    let victim = Victim::new(folder.path(), "nameless", 1, 200);
+    kill(victim.start_and_record(1000));
+    let counts = victim.counts();
+    std::fs::remove_file(victim.run.join("_process/rank=0/process=0/process.json")).unwrap();
+    let recovered = tg::recover(&victim.run).unwrap();
     assert!(recovered[0].records >= counts.get(0) && recovered[0].damage[0].contains("process.json"));
-    let trace = Trace::open(&run).unwrap();
-    let process = trace.process(trace.processes()[0]).unwrap();
+    let process = victim.process();
     assert!(process.parts(Table::Events).iter().map(|part| part.rows).sum::<u64>() >= counts.get(0));
     assert!(process.journal().is_none());
 }

@@ -66,6 +66,12 @@ impl Victim {
         self
     }
 
+    /// Its threads are at no site before so many events.
+    pub(crate) fn site_after(mut self, events: u64) -> Self {
+        self.environment.push(("VICTIM_SITE_AFTER", events.to_string()));
+        self
+    }
+
     /// A recorder that cannot be started or stopped is no reason for it to end.
     pub(crate) fn goes_on(mut self) -> Self {
         self.environment.push(("VICTIM_GO_ON", "1".to_owned()));

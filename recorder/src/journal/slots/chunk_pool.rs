@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegauge_schemas::journal::{CHUNK_MAGIC, SLOT_WORDS, Scan, Slot, index_word};
+use tidegauge_schemas::journal::{CHUNK_MAGIC, SLOT_WORDS, Slot, index_word};
 
 use super::super::environment::{
     AtomicU64, HEADER_WORDS, LATE_SPINS, Mutex, MutexGuard, SLOTS_PER_CHUNK, TABLE_LEN, commit_word,
@@ -87,21 +87,16 @@ impl MappedChunk<'_> {
         (0..reserved).all(|number| self.committed(number).is_some())
     }
 
-    /// Calls `each` for every committed slot.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(u64, &Slot)) -> Scan {
-        let mut scan = Scan::default();
-        let mut open_holes = 0;
+    /// Calls `each` for every committed slot; how many there were.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(u64, &Slot)) -> u64 {
+        let mut committed = 0;
         for number in 0..SLOTS_PER_CHUNK {
-            match self.committed(number) {
-                Some(slot) => {
-                    scan.holes += std::mem::take(&mut open_holes);
-                    scan.committed += 1;
-                    each(self.index * SLOTS_PER_CHUNK + number, &slot);
-                }
-                None => open_holes += 1,
+            if let Some(slot) = self.committed(number) {
+                committed += 1;
+                each(self.index * SLOTS_PER_CHUNK + number, &slot);
             }
         }
-        scan
+        committed
     }
 
     fn committed(&self, number: u64) -> Option<Slot> {
