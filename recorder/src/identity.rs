@@ -26,6 +26,7 @@ pub(crate) fn process_info(run_id: &str, id: ProcessId, clock_source: &str) -> P
         pid,
         pid_start_ticks: liveness::pid_start_ticks(pid),
         command: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        watched: None,
         started: run_folder::rfc3339(ticks::unix_nanos()),
         ended: None,
         ended_unix_nanos: None,

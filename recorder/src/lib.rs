@@ -35,6 +35,7 @@ mod host;
 mod identity;
 mod journal;
 mod mapping;
+mod probes;
 mod recorder;
 mod recover;
 mod run_folder;

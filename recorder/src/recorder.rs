@@ -121,7 +121,8 @@ impl RecorderBuilder {
             info.notes
                 .push("/proc/self/statm cannot be read: the process's memory is not sampled".to_owned());
         }
-        let target = PartTarget { run: claim.run, run_id: claim.info.run_id, id: claim.id };
+        let host = info.host.clone();
+        let target = PartTarget { run: claim.run, run_id: claim.info.run_id, id: claim.id, host };
         info.write(&target.process_file())?;
         sync_folder(&target.run)?;
 

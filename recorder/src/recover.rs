@@ -66,15 +66,23 @@ fn remove_half_written(trace: &Trace, process: &ProcessTrace) -> Result<()> {
     let home = layout::process_folder(&trace.path, process.id);
     let journal = tidegauge_schemas::process::journal_folder(&home, process.info.as_ref());
     remove(&name_while_removed(&journal))?;
-    let of_tables = Table::ALL.into_iter().map(|table| layout::table_folder(&trace.path, table, process.id));
-    for folder in of_tables.chain([home]) {
+    let mut folders = vec![(home, String::new())];
+    for table in Table::ALL {
+        let table_folder = trace.path.join(table.name());
+        let found = layout::part_folders(&trace.path, table, process.id);
+        let found = found.map_err(tidegauge_schemas::Error::io("listing", table_folder))?;
+        folders.extend(found.into_iter().map(|folder| (folder, layout::part_stem(table, process.id))));
+    }
+    for (folder, stem) in folders {
+        // Processes that share a folder keep what the others are writing.
+        let half_written = format!("{}{stem}", layout::TEMPORARY_PREFIX);
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             other => other.map_err(tidegauge_schemas::Error::io("listing", &folder))?,
         };
         for entry in entries {
             let entry = entry.map_err(tidegauge_schemas::Error::io("listing", &folder))?;
-            if entry.file_name().as_encoded_bytes().starts_with(layout::TEMPORARY_PREFIX.as_bytes()) {
+            if entry.file_name().as_encoded_bytes().starts_with(half_written.as_bytes()) {
                 remove(&entry.path())?;
             }
         }
@@ -119,7 +127,9 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
     if let Some(at) = process.damage.iter().position(is_unread) {
         return Err(process.damage.swap_remove(at).into());
     }
-    let target = PartTarget { run: trace.path.clone(), run_id: trace.info.run_id.clone(), id: process.id };
+    let host = process.info.as_ref().map(|info| info.host.clone()).unwrap_or_default();
+    let target =
+        PartTarget { run: trace.path.clone(), run_id: trace.info.run_id.clone(), id: process.id, host };
     let mut result = Recovered {
         id: process.id,
         records: 0,

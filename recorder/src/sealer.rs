@@ -312,7 +312,7 @@ mod tests {
         let (journal, folder) = crate::journal::tests::journal();
         let run = folder.path().to_owned();
         let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
-        let target = super::PartTarget { run, run_id: "r".to_owned(), id };
+        let target = super::PartTarget { run, run_id: "r".to_owned(), id, host: "h".to_owned() };
         let mut sealer = super::Sealer::new(journal, target);
         let last = sealer.anchors[0];
         let set = last.unix_nanos + 3_600_000_000_000;

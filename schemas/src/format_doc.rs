@@ -33,7 +33,7 @@ Such readers see what is sealed. Rows that are still in a journal are seen by `t
 RUN/
   run.json                                              format version, run id, when it started, the user's config
   TABLE/rank=R/process=P/part-NNNNNN.parquet            tables of one process
-  node_samples/host=NAME/part-NNNNNN.parquet            devices and node, sampled once per node
+  node_samples/host=NAME/part-rR-pP-NNNNNN.parquet      devices and node, sampled once per node, by process P of rank R
   _process/rank=R/process=P/process.json                host, pid, clock, how it ended, what was dropped, what recording cost
   _process/rank=R/process=P/journal/                    only while recording, or after a crash
 ```

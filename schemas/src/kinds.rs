@@ -100,6 +100,10 @@ vocabulary! {
 
 /// Journal code of a sample (a counter's value); samples have no kind of their own.
 pub const SAMPLE_CODE: u8 = 64;
+/// Journal code of a sample of a device or of the node.
+pub const NODE_SAMPLE_CODE: u8 = 65;
+/// Journal code of a slot that holds nothing: it fills a chunk that is to be sealed before it is full.
+pub const FILLER_CODE: u8 = 66;
 
 #[cfg(test)]
 mod tests {

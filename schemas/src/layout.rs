@@ -54,16 +54,51 @@ pub fn process_folder(run: &Path, id: ProcessId) -> PathBuf {
     run.join(PROCESS_FOLDER).join(id.relative())
 }
 
-/// `RUN/TABLE/rank=R/process=P`.
+/// `RUN/TABLE/rank=R/process=P`, where the tables of one process lie.
 #[must_use]
 pub fn table_folder(run: &Path, table: Table, id: ProcessId) -> PathBuf {
     run.join(table.name()).join(id.relative())
 }
 
-/// Name of the part whose consumed range begins with `first`.
+/// Folder of `node_samples` of the node `host`.
 #[must_use]
-pub fn part_name(first: u64) -> String {
-    format!("part-{first:06}.{PART_ENDING}")
+pub fn node_folder(run: &Path, host: &str) -> PathBuf {
+    // What the kernel lets a host be called need not be a folder's name.
+    let host: String =
+        host.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    let name = if host.is_empty() { "unknown" } else { &host };
+    run.join(Table::NodeSamples.name()).join(format!("host={name}"))
+}
+
+/// What the names of a process's parts begin with. Samples of a node lie in one folder, whichever process took them.
+#[must_use]
+pub fn part_stem(table: Table, id: ProcessId) -> String {
+    match table {
+        Table::NodeSamples => format!("part-r{}-p{}", id.rank, id.process),
+        _ => "part".to_owned(),
+    }
+}
+
+/// Name of the part with that stem whose consumed range begins with `first`.
+#[must_use]
+pub fn part_name(stem: &str, first: u64) -> String {
+    format!("{stem}-{first:06}.{PART_ENDING}")
+}
+
+/// The folders that parts of a process's table lie in, and the stem of their names. Only `node_samples` may have several
+/// of them: one for each host name.
+pub fn part_folders(run: &Path, table: Table, id: ProcessId) -> std::io::Result<Vec<PathBuf>> {
+    if table != Table::NodeSamples {
+        return Ok(vec![table_folder(run, table, id)]);
+    }
+    let entries = match std::fs::read_dir(run.join(table.name())) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    folders.retain(|folder| folder.is_dir());
+    folders.sort();
+    Ok(folders)
 }
 
 /// The number in a Hive partition folder `KEY=NUMBER`.
@@ -90,6 +125,10 @@ mod tests {
     fn paths_are_those_of_the_format() {
         let id = ProcessId { rank: 3, process: 1 };
         let folder = table_folder(Path::new("RUN"), Table::Events, id);
-        assert_eq!(folder.join(part_name(7)), Path::new("RUN/events/rank=3/process=1/part-000007.parquet"));
+        let name = part_name(&part_stem(Table::Events, id), 7);
+        assert_eq!(folder.join(name), Path::new("RUN/events/rank=3/process=1/part-000007.parquet"));
+        let node = node_folder(Path::new("RUN"), "a/../b");
+        let name = part_name(&part_stem(Table::NodeSamples, id), 7);
+        assert_eq!(node.join(name), Path::new("RUN/node_samples/host=a_.._b/part-r3-p1-000007.parquet"));
     }
 }

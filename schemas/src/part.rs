@@ -95,22 +95,31 @@ pub struct PartWriter {
     writer: Option<ArrowWriter<SummedFile>>,
     temporary: PathBuf,
     folder: PathBuf,
+    stem: String,
     rows: u64,
     seq: Option<Range>,
 }
 
 impl PartWriter {
-    /// Begins a part of `table` in `folder`, which is made if need be.
-    pub fn create(folder: &Path, table: Table, run_id: &str) -> Result<Self> {
+    /// Begins a part of `table` in `folder`, which is made if need be; its name will begin with `stem`.
+    pub fn create(folder: &Path, stem: &str, table: Table, run_id: &str) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io("creating", folder))?;
-        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}-{}", table.name(), std::process::id()));
+        let name = format!("{TEMPORARY_PREFIX}{stem}-{}-{}", table.name(), std::process::id());
+        let temporary = folder.join(name);
         let file = SummedFile::create(&temporary).map_err(Error::io("creating", &temporary))?;
         // Without Arrow's own metadata every reader sees the plain Parquet types: text, not dictionaries of text.
         let options =
             ArrowWriterOptions::new().with_properties(writer_properties()).with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(file, table.schema(), options)
             .map_err(|source| write_error(&temporary, source))?;
-        let part = Self { writer: Some(writer), temporary, folder: folder.to_owned(), rows: 0, seq: None };
+        let part = Self {
+            writer: Some(writer),
+            temporary,
+            folder: folder.to_owned(),
+            stem: stem.to_owned(),
+            rows: 0,
+            seq: None,
+        };
         let metadata = [
             (KEY_FORMAT_VERSION, FORMAT_VERSION.to_string()),
             (KEY_TABLE, table.name().to_owned()),
@@ -145,10 +154,10 @@ impl PartWriter {
         self.rows
     }
 
-    /// Makes the part durable under its name, `part-FIRST`: it holds all rows of its table in the consumed range.
+    /// Makes the part durable under its name, `STEM-FIRST`: it holds all rows of its table in the consumed range.
     /// Returns its path and size in bytes.
     pub fn seal(mut self, consumed: Range) -> Result<(PathBuf, u64)> {
-        let path = self.folder.join(part_name(consumed.first));
+        let path = self.folder.join(part_name(&self.stem, consumed.first));
         if let Some(seq) = self.seq {
             self = self.with_metadata(KEY_SEQ, seq.to_string());
         }

@@ -1,10 +1,10 @@
 //! The parts of one table of one process: which count, in which order, and that no row is there twice.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::layout::PART_ENDING;
+use crate::layout::{self, PART_ENDING, ProcessId};
 use crate::part::{Part, Range};
 use crate::table::Table;
 
@@ -15,19 +15,14 @@ pub struct PartList {
 }
 
 impl PartList {
-    /// Opens every part of `table` in `folder`; an absent folder has none.
-    pub fn read(folder: &Path, table: Table) -> Result<Self> {
-        let entries = match std::fs::read_dir(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            other => other.map_err(Error::io("listing", folder))?,
-        };
+    /// Opens every part of a process's `table`; an absent folder has none.
+    pub fn read(run: &Path, table: Table, id: ProcessId) -> Result<Self> {
+        let table_folder = run.join(table.name());
+        let folders = layout::part_folders(run, table, id).map_err(Error::io("listing", table_folder))?;
+        let stem = format!("{}-", layout::part_stem(table, id));
         let mut paths = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(Error::io("listing", folder))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !hidden && path.extension().is_some_and(|ending| ending == PART_ENDING) {
-                paths.push(path);
-            }
+        for folder in folders {
+            paths.extend(part_paths(&folder, &stem)?);
         }
         paths.sort();
         let mut parts = Vec::with_capacity(paths.len());
@@ -84,6 +79,22 @@ impl PartList {
     pub fn rows(&self) -> u64 {
         self.parts.iter().map(|part| part.rows).sum()
     }
+}
+
+fn part_paths(folder: &Path, stem: &str) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::io("listing", folder))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io("listing", folder))?.path();
+        let named = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(stem.as_bytes()));
+        if named && path.extension().is_some_and(|ending| ending == PART_ENDING) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 fn check_apart(what: &'static str, one: Range, two: Range, pair: [&Part; 2]) -> Result<()> {

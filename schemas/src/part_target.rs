@@ -21,6 +21,8 @@ pub struct PartTarget {
     pub run_id: String,
     /// The process.
     pub id: ProcessId,
+    /// The host that it runs on.
+    pub host: String,
 }
 
 impl PartTarget {
@@ -28,7 +30,11 @@ impl PartTarget {
         // Making the table's folder must not bring back a trace that somebody has deleted.
         let home = layout::process_folder(&self.run, self.id);
         std::fs::metadata(&home).map_err(Error::io("looking for the trace", &home))?;
-        PartWriter::create(&layout::table_folder(&self.run, table, self.id), table, &self.run_id)
+        let folder = match table {
+            Table::NodeSamples => layout::node_folder(&self.run, &self.host),
+            _ => layout::table_folder(&self.run, table, self.id),
+        };
+        PartWriter::create(&folder, &layout::part_stem(table, self.id), table, &self.run_id)
     }
 
     /// Seals the sites among the strings `ids`; bytes written.

@@ -88,6 +88,22 @@ pub struct Cost {
     pub peak_journal_bytes: u64,
 }
 
+/// A program that another process recorded from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// Its first process.
+    pub pid: u32,
+    /// What it exited with; null while it runs, and if a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether the kernel killed one of its processes for want of memory; null where nobody can tell.
+    pub is_oom_killed: Option<bool>,
+    /// Highest resident size of the largest of its processes, as the kernel kept it.
+    pub peak_rss_bytes: Option<u64>,
+}
+
 /// Contents of `process.json`. Fields that a reader does not know are ignored, absent ones are unknown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProcessInfo {
@@ -111,8 +127,11 @@ pub struct ProcessInfo {
     pub pid: u32,
     /// Start of the process in clock ticks since boot: tells it from another that got its pid later.
     pub pid_start_ticks: Option<u64>,
-    /// Command line.
+    /// Command line of what is recorded.
     pub command: Vec<String>,
+    /// The command that was recorded from outside, by `tidegauge-record`; none where a process recorded itself.
+    #[serde(default)]
+    pub watched: Option<Watched>,
     /// When recording started, RFC 3339, UTC.
     pub started: String,
     /// How it ended; null while it runs and after a crash that nobody has sealed yet.

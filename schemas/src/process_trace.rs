@@ -63,7 +63,7 @@ impl ProcessTrace {
         }
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
-            parts.insert(table, PartList::read(&layout::table_folder(run, table, id), table)?);
+            parts.insert(table, PartList::read(run, table, id)?);
         }
         let unclosed = match (&info, &journal) {
             _ if live => Ended::Running,

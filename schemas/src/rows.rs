@@ -13,7 +13,8 @@ use arrow::datatypes::{
 };
 
 use crate::journal::{
-    CheckpointSlot, ClockCursor, ClockMap, EventSlot, JournalString, Record, SampleSlot, Slot, StringTable,
+    CheckpointSlot, ClockCursor, ClockMap, EventSlot, JournalString, NodeSampleSlot, Record, SampleSlot,
+    Slot, StringTable,
 };
 use crate::kinds::{Category, CheckpointKind, EventKind};
 use crate::part::BATCH_ROWS;
@@ -304,6 +305,42 @@ impl SampleRows {
     }
 }
 
+/// Builds batches of `node_samples`.
+#[derive(Debug, Default)]
+pub struct NodeSampleRows {
+    seq: Column<UInt64Type>,
+    time: TimeColumn,
+    metric: TextBuilder,
+    device: Column<Int16Type>,
+    uuid: TextBuilder,
+    value: Column<Float64Type>,
+}
+
+impl NodeSampleRows {
+    /// Appends a row.
+    pub fn push(&mut self, seq: u64, time_nanos: i64, sample: &NodeSampleSlot, strings: &StringTable) {
+        self.seq.push(seq);
+        self.time.push(time_nanos);
+        self.metric.append_id(sample.metric.max(crate::journal::OVERFLOW_ID), strings);
+        self.device.push(sample.device);
+        self.uuid.append_id(sample.uuid, strings);
+        self.value.push(sample.value);
+    }
+
+    /// The rows as a batch; the builder is empty afterwards.
+    pub fn finish(&mut self) -> RecordBatch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.seq.finish()),
+            times(&mut self.time),
+            self.metric.finish(),
+            Arc::new(self.device.finish()),
+            self.uuid.finish(),
+            Arc::new(self.value.finish()),
+        ];
+        batch(Table::NodeSamples, columns)
+    }
+}
+
 /// The rows of `sites` for strings with ascending ids from `first_id` on that are sites.
 #[must_use]
 pub fn site_rows<'a>(
@@ -342,13 +379,14 @@ pub struct SlotRows<'a> {
     events: EventRows,
     checkpoints: CheckpointRows,
     samples: SampleRows,
+    node_samples: NodeSampleRows,
     /// Slots of a kind that this version does not know.
     pub unknown_records: u64,
 }
 
 impl<'a> SlotRows<'a> {
     /// The tables that slots are rows of.
-    pub const TABLES: [Table; 3] = [Table::Events, Table::Checkpoints, Table::Samples];
+    pub const TABLES: [Table; 4] = [Table::Events, Table::Checkpoints, Table::Samples, Table::NodeSamples];
 
     /// Without rows.
     #[must_use]
@@ -359,6 +397,7 @@ impl<'a> SlotRows<'a> {
             events: EventRows::default(),
             checkpoints: CheckpointRows::default(),
             samples: SampleRows::default(),
+            node_samples: NodeSampleRows::default(),
             unknown_records: 0,
         }
     }
@@ -381,6 +420,10 @@ impl<'a> SlotRows<'a> {
             Some(Record::Sample(sample)) => {
                 self.samples.push(seq, self.clock.unix_nanos(sample.ticks), &sample, self.strings);
             }
+            Some(Record::NodeSample(sample)) => {
+                self.node_samples.push(seq, self.clock.unix_nanos(sample.ticks), &sample, self.strings);
+            }
+            Some(Record::Filler) => {}
             None => self.unknown_records += 1,
         }
     }
@@ -391,7 +434,8 @@ impl<'a> SlotRows<'a> {
             Table::Events => self.events.finish(),
             Table::Checkpoints => self.checkpoints.finish(),
             Table::Samples => self.samples.finish(),
-            Table::Sites | Table::Modules | Table::NodeSamples => RecordBatch::new_empty(table.schema()),
+            Table::NodeSamples => self.node_samples.finish(),
+            Table::Sites | Table::Modules => RecordBatch::new_empty(table.schema()),
         }
     }
 }

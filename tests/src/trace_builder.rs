@@ -165,8 +165,12 @@ impl TraceBuilder {
             for table in SlotRows::TABLES {
                 let batch = rows.finish(table);
                 if batch.num_rows() > 0 {
-                    let mut part =
-                        PartWriter::create(&layout::table_folder(&run, table, PROCESS), table, "built")?;
+                    let mut part = PartWriter::create(
+                        &layout::table_folder(&run, table, PROCESS),
+                        "part",
+                        table,
+                        "built",
+                    )?;
                     part.write(&batch)?;
                     part.seal(Range { first: number, last: number })?;
                 }
@@ -179,6 +183,7 @@ impl TraceBuilder {
         if !sites.is_empty() {
             let mut part = PartWriter::create(
                 &layout::table_folder(&run, Table::Sites, PROCESS),
+                "part",
                 Table::Sites,
                 "built",
             )?;
@@ -250,6 +255,7 @@ fn process_info(started: String) -> ProcessInfo {
         pid: 1,
         pid_start_ticks: None,
         command: vec!["built".into()],
+        watched: None,
         started,
         ended: Some(Ended::Clean),
         ended_unix_nanos: None,

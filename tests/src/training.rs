@@ -162,7 +162,8 @@ fn write_part(
         unix_nanos: ORIGIN_NANOS as i64 + second as i64 * 1_000_000_000,
     });
     let (clock, strings) = (ClockMap::new(anchors.collect()), StringTable::default());
-    let target = PartTarget { run: run.to_owned(), run_id: "built".to_owned(), id: PROCESS };
+    let host = "built".to_owned();
+    let target = PartTarget { run: run.to_owned(), run_id: "built".to_owned(), id: PROCESS, host };
     let mut seal = RangeSeal::begin(&target, SlotRows::TABLES.into_iter(), &clock, &strings);
     let mut last = first;
     for (seq, slot) in slots {

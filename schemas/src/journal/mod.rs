@@ -24,7 +24,8 @@ pub use control::{
     anchor_words, control_head,
 };
 pub use slot::{
-    CheckpointSlot, EventSlot, Record, SEQ_MASK, SLOT_BYTES, SLOT_WORDS, SampleSlot, Slot, commit_word,
+    CheckpointSlot, EventSlot, NodeSampleSlot, Record, SEQ_MASK, SLOT_BYTES, SLOT_WORDS, SampleSlot, Slot,
+    commit_word, filler,
 };
 pub use snapshot::{JournalSnapshot, SnapshotChunk};
 pub use strings::{

@@ -11,9 +11,10 @@
 //! | 6 | thread, device, kind, category | thread, device, kind, – | thread, device, kind, – |
 //! | 7 | flags: which fields are known | flags | flags |
 //!
-//! Half words stand low half first. Names are ids of the string table; 0 is none.
+//! A node sample is a sample with its device's identity in the high half of word 5, and neither checkpoint nor pid. Half
+//! words stand low half first. Names are ids of the string table; 0 is none.
 
-use crate::kinds::{Category, CheckpointKind, EventKind, SAMPLE_CODE};
+use crate::kinds::{Category, CheckpointKind, EventKind, FILLER_CODE, NODE_SAMPLE_CODE, SAMPLE_CODE};
 
 /// Words in a slot.
 pub const SLOT_WORDS: usize = 8;
@@ -218,6 +219,36 @@ impl SampleSlot {
     }
 }
 
+/// A reading of a device or of the node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeSampleSlot {
+    /// Raw clock ticks.
+    pub ticks: u64,
+    /// Metric, as a string id.
+    pub metric: u32,
+    /// −1 the node, 0… accelerators.
+    pub device: i16,
+    /// Identity of the accelerator, as a string id; 0 none.
+    pub uuid: u32,
+    /// The reading.
+    pub value: f64,
+}
+
+impl NodeSampleSlot {
+    /// The slot, its commit word still 0.
+    #[must_use]
+    pub fn encode(&self) -> Slot {
+        let origin = origin(0, self.device, NODE_SAMPLE_CODE, 0);
+        [0, self.ticks, self.value.to_bits(), 0, 0, halves(self.metric, self.uuid), origin, 0]
+    }
+}
+
+/// A slot that holds nothing.
+#[must_use]
+pub const fn filler(ticks: u64) -> Slot {
+    [0, ticks, 0, 0, 0, 0, origin(0, -1, FILLER_CODE, 0), 0]
+}
+
 /// A decoded slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Record {
@@ -227,6 +258,10 @@ pub enum Record {
     Checkpoint(CheckpointSlot),
     /// A row of `samples`.
     Sample(SampleSlot),
+    /// A row of `node_samples`.
+    NodeSample(NodeSampleSlot),
+    /// No row.
+    Filler,
 }
 
 impl Record {
@@ -250,6 +285,19 @@ impl Record {
                 checkpoint: known(HAS_CHECKPOINT, third),
                 thread,
             }));
+        }
+        if code == NODE_SAMPLE_CODE {
+            let value = f64::from_bits(second);
+            return Some(Self::NodeSample(NodeSampleSlot {
+                ticks,
+                metric: low(names),
+                device,
+                uuid: high(names),
+                value,
+            }));
+        }
+        if code == FILLER_CODE {
+            return Some(Self::Filler);
         }
         if let Some(kind) = EventKind::from_code(code) {
             return Some(Self::Event(EventSlot {
@@ -324,6 +372,9 @@ mod tests {
             thread: 0,
         };
         assert_eq!(Record::decode(&sample.encode()), Some(Record::Sample(sample)));
+        let node = NodeSampleSlot { ticks: 1, metric: 5, device: 3, uuid: 9, value: -0.5 };
+        assert_eq!(Record::decode(&node.encode()), Some(Record::NodeSample(node)));
+        assert_eq!(Record::decode(&filler(7)), Some(Record::Filler));
         let mut alien = event().encode();
         alien[6] |= 0xFF << 48;
         assert_eq!(Record::decode(&alien), None);

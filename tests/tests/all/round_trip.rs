@@ -5,7 +5,9 @@ use arrow::datatypes::{
     Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
 };
 use proptest::prelude::*;
-use tidegauge_schemas::journal::{CheckpointSlot, ClockMap, EventSlot, Record, SampleSlot, StringTable};
+use tidegauge_schemas::journal::{
+    CheckpointSlot, ClockMap, EventSlot, NodeSampleSlot, Record, SampleSlot, StringTable, filler,
+};
 use tidegauge_schemas::part::{Part, PartWriter, Range};
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Category, CheckpointKind, EventKind, Table};
@@ -36,6 +38,12 @@ prop_compose! {
         checkpoint in any::<Option<u64>>(),
     ) -> Record {
         Record::Sample(SampleSlot { ticks, metric: 1, device, pid, value, checkpoint, thread: 0 })
+    }
+}
+
+prop_compose! {
+    fn node_sample()(ticks in 0u64..i64::MAX as u64, device in any::<i16>(), value in any::<f64>()) -> Record {
+        Record::NodeSample(NodeSampleSlot { ticks, metric: 1, device, uuid: 0, value })
     }
 }
 
@@ -105,6 +113,14 @@ fn expected(records: &[Record], table: Table) -> Vec<Vec<String>> {
             text(s.pid),
             s.value.to_bits().to_string(),
         ]),
+        (Table::NodeSamples, Record::NodeSample(s)) => Some(vec![
+            seq.to_string(),
+            s.ticks.to_string(),
+            "<lost name 1>".into(),
+            s.device.to_string(),
+            "null".into(),
+            s.value.to_bits().to_string(),
+        ]),
         _ => None,
     };
     records.iter().enumerate().filter_map(row).collect()
@@ -115,7 +131,7 @@ proptest! {
 
     #[test]
     fn rows_survive_slots_and_parts(
-        records in prop::collection::vec(prop_oneof![event(), checkpoint(), sample()], 1..200),
+        records in prop::collection::vec(prop_oneof![event(), checkpoint(), sample(), node_sample(), Just(Record::Filler)], 1..200),
         batch_rows in 1usize..100,
     ) {
         let folder = tempfile::tempdir().unwrap();
@@ -126,6 +142,8 @@ proptest! {
                 Record::Event(event) => event.encode(),
                 Record::Checkpoint(checkpoint) => checkpoint.encode(),
                 Record::Sample(sample) => sample.encode(),
+                Record::NodeSample(sample) => sample.encode(),
+                Record::Filler => filler(seq),
             };
             rows.push(seq, &slot);
         }
@@ -133,7 +151,7 @@ proptest! {
             let expected = expected(&records, table);
             let batch = rows.finish(table);
             prop_assert_eq!(&cells(&batch, table), &expected, "in memory");
-            let mut part = PartWriter::create(folder.path(), table, "run").unwrap();
+            let mut part = PartWriter::create(folder.path(), "part", table, "run").unwrap();
             part.write(&batch).unwrap();
             let (path, _) = part.seal(Range { first: 0, last: 0 }).unwrap();
             let columns: Vec<&str> = table.columns().iter().map(|column| column.name).collect();

@@ -1,0 +1,27 @@
+//! What can be read of processes, of the node and of devices.
+//!
+//! A probe reads and hands on; it keeps nothing, decides nothing and never fails as a whole: what cannot be read is an
+//! absent reading and, once, a note that says why.
+
+use tidegauge_schemas::metrics::Metric;
+
+/// A counter's value, just read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reading {
+    /// What was read.
+    pub(crate) metric: Metric,
+    /// −1 the host, 0… accelerators in NVML's order.
+    pub(crate) device: i16,
+    /// The process that it is of, if it is of one.
+    pub(crate) pid: Option<u32>,
+    /// The value, in the unit that the metric's name ends in.
+    pub(crate) value: f64,
+}
+
+/// Where readings go.
+pub(crate) trait Sink {
+    /// Takes a reading.
+    fn reading(&mut self, reading: Reading);
+    /// Takes a line for `process.json`: what cannot be read here, and why. Said once for each thing.
+    fn note(&mut self, note: String);
+}
