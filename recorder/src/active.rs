@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use tidegauge_schemas::journal::{CheckpointSlot, EventSlot, SampleSlot, Slot, StringUse};
+use tidegauge_schemas::retention::{CounterNames, Retention};
 use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 
 use crate::host::{self, HostProbe};
@@ -132,6 +133,21 @@ impl Active {
     #[inline(never)]
     fn free_late(&self, seq: u64, ticks: u64, device: i16, address: u64) {
         self.journal.record_late(seq, &free_slot(self.here(), ticks, device, address));
+    }
+
+    /// Any event, by this thread, now.
+    pub(crate) fn event(&self, event: &EventSlot) {
+        let thread = self.here().thread;
+        self.journal.record(&EventSlot { ticks: self.journal.ticks(), thread, ..*event }.encode());
+    }
+
+    /// Ids of the counters that are read off the events, where those are left out.
+    pub(crate) fn counter_names(&self, retention: Retention) -> CounterNames {
+        if !retention.is_partial() {
+            return CounterNames::default();
+        }
+        let id = |metric: metrics::Metric| self.journal.intern(metric.name, StringUse::Name);
+        CounterNames { allocated: id(metrics::ALLOCATED), peak_allocated: id(metrics::PEAK_ALLOCATED) }
     }
 
     /// A checkpoint, and with it the process's counters if they were asked for.

@@ -11,6 +11,7 @@ use tidegauge_schemas::part_target::PartTarget;
 
 use crate::active::Active;
 use crate::guard::OwnWork;
+use crate::kept_events::KeptEvents;
 use crate::sealer::{Finished, Sealer};
 use crate::ticks;
 
@@ -68,10 +69,11 @@ pub(crate) fn spawn_sealer(
     active: &'static Active,
     stop: &'static StopSignal,
     target: PartTarget,
+    kept: Option<KeptEvents>,
 ) -> std::io::Result<JoinHandle<Finished>> {
     spawn("tidegauge-seal", move || {
         let mut cpu = CpuMeter::default();
-        let mut sealer = Sealer::new(&active.journal, target);
+        let mut sealer = Sealer::new(&active.journal, target, kept);
         loop {
             if let Some(reserved) = stop.given() {
                 let finished = sealer.finish(reserved);

@@ -29,11 +29,14 @@ mod active;
 mod allocator;
 mod background;
 mod checkpoints;
+mod dump;
+pub mod environment;
 mod error;
 mod guard;
 mod host;
 mod identity;
 mod journal;
+mod kept_events;
 mod mapping;
 mod probes;
 mod recorder;
@@ -46,7 +49,8 @@ pub use allocator::RecordingAllocator;
 pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
 };
+pub use dump::{dump, oom, request_dump};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
 pub use recover::{Recovered, recover};
-pub use run_folder::{Existing, RUN_ID_VARIABLE, RUN_VARIABLE};
+pub use run_folder::Existing;

@@ -6,17 +6,20 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tidegauge_schemas::journal::{CONTROL_FILE, Control, Counter};
+use tidegauge_schemas::journal::{CHUNK_BYTES, CONTROL_FILE, Control, Counter, SLOTS_PER_CHUNK};
 use tidegauge_schemas::part_target::PartTarget;
 use tidegauge_schemas::process::{Cost, Ended, ProcessInfo};
+use tidegauge_schemas::retention::{Retention, Windows};
 use tidegauge_schemas::run::sync_folder;
 
 use crate::active::{Active, active};
 use crate::background::{self, StopSignal};
+use crate::environment;
 use crate::error::{Error, Result};
 use crate::guard::OwnWork;
 use crate::identity;
-use crate::journal::Journal;
+use crate::journal::{Journal, MAX_CHUNKS};
+use crate::kept_events::KeptEvents;
 use crate::recover::remove_journal;
 use crate::run_folder::{self, Claim, Existing};
 use crate::sealer::Finished;
@@ -26,6 +29,9 @@ use crate::ticks;
 pub const DEFAULT_JOURNAL_CAP_BYTES: u64 = 512 << 20;
 /// How often the process's memory is sampled by default.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest ring: half of the chunks that a journal can have, the others are for what a writer that has fallen behind
+/// may cost.
+const MAX_RING_RECORDS: u64 = MAX_CHUNKS / 2 * SLOTS_PER_CHUNK;
 /// The shortest interval: below it the sampler would be what it measures.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -40,6 +46,7 @@ pub struct RecorderBuilder {
     journal_cap_bytes: u64,
     counters_at_checkpoints: bool,
     rank: Option<u32>,
+    retention: Retention,
 }
 
 impl RecorderBuilder {
@@ -80,6 +87,25 @@ impl RecorderBuilder {
         self
     }
 
+    /// Keeps only the newest `records`: a flight recorder. They are written on [`crate::oom`], when an allocation
+    /// through [`crate::RecordingAllocator`] fails, on [`crate::dump`], when another process asks for it
+    /// ([`crate::request_dump`]), and at the end, however that comes. What is written begins with the blocks that were
+    /// alive, so curves are absolute. Checkpoints and samples are kept throughout.
+    ///
+    /// The ring is made of whole chunks of 2 MiB, so it may hold 32,768 records more.
+    pub fn ring(mut self, records: u64) -> Self {
+        self.retention = Retention::Ring { records: records.clamp(1, MAX_RING_RECORDS) };
+        self
+    }
+
+    /// Keeps only the allocations of chosen steps: the first `first` of each epoch, and those whose number within the
+    /// epoch is divided by `every` (0 for none). Each window begins with the blocks that were alive, so curves are
+    /// absolute. Checkpoints and samples are kept throughout, and at each end of a step what was allocated.
+    pub fn windows(mut self, first: u64, every: u64) -> Self {
+        self.retention = Retention::Windows(Windows { first, every });
+        self
+    }
+
     /// Starts recording. From here on the free functions of this crate and [`crate::RecordingAllocator`] record.
     ///
     /// # Errors
@@ -102,12 +128,18 @@ impl RecorderBuilder {
         started
     }
 
+    /// What the journal may have besides what a ring keeps.
+    fn cap_bytes(&self) -> u64 {
+        let ring = self.retention.ring_chunks().unwrap_or(0) * CHUNK_BYTES as u64;
+        self.journal_cap_bytes.saturating_add(ring)
+    }
+
     fn start_in(self, claim: Claim, journal_path: PathBuf, note: Option<String>) -> Result<Recorder> {
         static GENERATION: AtomicU32 = AtomicU32::new(1);
         let failed = |source| Error::Journal { path: journal_path.clone(), source };
         let folder = std::fs::File::open(&journal_path).map_err(failed)?;
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        let journal = Journal::create(folder.into(), self.journal_cap_bytes, generation).map_err(failed)?;
+        let journal = Journal::create(folder.into(), self.cap_bytes(), generation).map_err(failed)?;
         // Both live as long as the process: a thread may be between the check and the record at any time. What they
         // hold of weight is given back by `stop`.
         let active: &'static Active = Box::leak(Box::new(Active::new(journal, self.counters_at_checkpoints)));
@@ -115,6 +147,7 @@ impl RecorderBuilder {
         let stop: &'static StopSignal = Box::leak(Box::default());
 
         let mut info = identity::process_info(&claim.info.run_id, claim.id, journal.source().as_str());
+        info.retention = self.retention;
         info.notes.extend(note.clone());
         info.journal_path = note.map(|_| journal_path.clone());
         if !active.has_host_probe() {
@@ -126,7 +159,9 @@ impl RecorderBuilder {
         info.write(&target.process_file())?;
         sync_folder(&target.run)?;
 
-        let sealer = background::spawn_sealer(active, stop, target.clone()).map_err(failed)?;
+        let kept =
+            KeptEvents::new(self.retention, active.counter_names(self.retention), journal_path.clone());
+        let sealer = background::spawn_sealer(active, stop, target.clone(), kept).map_err(failed)?;
         let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
         // Without a provider the sealer must not be left behind.
         let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
@@ -169,14 +204,16 @@ impl Recorder {
             journal_cap_bytes: DEFAULT_JOURNAL_CAP_BYTES,
             counters_at_checkpoints: true,
             rank: None,
+            retention: Retention::All,
         }
     }
 
-    /// A builder for the folder that the environment variable `TIDEGAUGE` names, if it does.
+    /// A builder as the environment says: `TIDEGAUGE` names the folder; without it there is none. See
+    /// [`crate::environment`] for the others.
     #[must_use]
     pub fn from_environment() -> Option<RecorderBuilder> {
-        let run = std::env::var_os(run_folder::RUN_VARIABLE).filter(|run| !run.is_empty())?;
-        Some(Self::builder(run))
+        let run = std::env::var_os(environment::RUN_VARIABLE).filter(|run| !run.is_empty())?;
+        Some(environment::apply(Self::builder(run)))
     }
 
     /// The trace folder, which is another than was asked for if that held a trace.
@@ -256,6 +293,7 @@ impl Recorder {
         }
         self.info.cost = Cost {
             records: finished.records,
+            left_out_events: counter(Counter::LeftOutEvents),
             background_cpu_seconds: counter(Counter::BackgroundCpuNanos) as f64 / 1e9,
             written_bytes: counter(Counter::WrittenBytes),
             peak_journal_bytes: counter(Counter::PeakJournalBytes),

@@ -1,5 +1,6 @@
 //! Turns full chunks into Parquet parts and gives the chunks back. Runs on a thread of its own.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tidegauge_schemas::journal::{ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PER_CHUNK, StringTable};
@@ -9,6 +10,7 @@ use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
 use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
+use crate::kept_events::KeptEvents;
 use crate::ticks;
 
 /// Chunks in a part: a quarter of a million records, about a megabyte, so that the journal stays small.
@@ -43,6 +45,14 @@ pub(crate) struct Sealer {
     sealed_tables: Vec<Table>,
     /// Chunks that a slot is missing in.
     aside: Vec<MappedChunk<'static>>,
+    /// What is kept, if not all events are.
+    kept: Option<KeptEvents>,
+    /// Sealed chunks that a thread may still store to.
+    late: Vec<MappedChunk<'static>>,
+    /// Dumps that others asked for, as of the last look.
+    dump_requests: u64,
+    /// What is kept is to be written as soon as these chunks have been collected.
+    dumps_after: Vec<u64>,
     stuck_since: Option<Instant>,
     retry_at: Option<Instant>,
     strings: StringTable,
@@ -67,7 +77,7 @@ pub(crate) struct Finished {
 }
 
 impl Sealer {
-    pub(crate) fn new(journal: &'static Journal, target: PartTarget) -> Self {
+    pub(crate) fn new(journal: &'static Journal, target: PartTarget, kept: Option<KeptEvents>) -> Self {
         let now = Instant::now();
         let mut sealer = Self {
             journal,
@@ -81,6 +91,10 @@ impl Sealer {
             records: 0,
             sealed_tables: Vec::new(),
             aside: Vec::new(),
+            kept,
+            late: Vec::new(),
+            dump_requests: 0,
+            dumps_after: Vec::new(),
             stuck_since: None,
             retry_at: None,
             strings: StringTable::default(),
@@ -97,6 +111,7 @@ impl Sealer {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
+        self.take_dump_requests();
         let reserved = self.journal.reserved();
         self.reserved = reserved;
         let attempt = self.collect(reserved, false).and_then(|()| {
@@ -123,8 +138,8 @@ impl Sealer {
         let all_committed = self.is_committed_up_to(reserved);
         self.reserved = reserved;
         self.is_over = all_committed;
-        let attempt = self.collect(reserved, true).and_then(|()| self.seal_pending());
-        let attempt = attempt.and_then(|()| {
+        let attempt = self.collect(reserved, true).and_then(|()| self.dump());
+        let attempt = attempt.and_then(|()| self.seal_end()).and_then(|()| {
             while let Some(chunk) = self.aside.pop() {
                 self.seal_alone(chunk)?;
             }
@@ -139,7 +154,8 @@ impl Sealer {
     }
 
     fn is_committed_up_to(&self, reserved: u64) -> bool {
-        let aside = self.aside.iter().all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
+        let mut aside = self.aside.iter().chain(&self.late);
+        let aside = aside.all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
         aside
             && (self.next_index..reserved.div_ceil(SLOTS_PER_CHUNK)).all(|index| {
                 match self.journal.chunk(index) {
@@ -156,6 +172,7 @@ impl Sealer {
             if self.is_attempted || self.pending.len() >= CHUNKS_PER_PART {
                 self.seal_pending()?;
             }
+            self.dump_if_due()?;
             let index = self.next_index;
             let needed = reserved_in(index, reserved);
             if needed == 0 || (needed < SLOTS_PER_CHUNK && !to_the_end) {
@@ -163,10 +180,7 @@ impl Sealer {
             }
             match self.journal.chunk(index) {
                 ChunkState::Ready(chunk) if chunk.is_committed(needed) => {
-                    if self.pending.is_empty() {
-                        self.pending_since = Instant::now();
-                    }
-                    self.pending.push(chunk);
+                    self.take_in(chunk)?;
                 }
                 // Neither is part of a range: the pending range ends before it.
                 ChunkState::Skipped => self.seal_pending()?,
@@ -174,15 +188,95 @@ impl Sealer {
                     self.journal.skip_chunk(index);
                     continue;
                 }
-                ChunkState::Ready(chunk) if to_the_end || self.is_stuck() => {
-                    self.seal_pending()?;
-                    self.aside.push(chunk);
-                }
+                ChunkState::Ready(chunk) if to_the_end || self.is_stuck() => match self.kept {
+                    // Which events are kept follows from those before: this one cannot come later.
+                    Some(_) => self.take_in(chunk)?,
+                    None => {
+                        self.seal_pending()?;
+                        self.aside.push(chunk);
+                    }
+                },
                 ChunkState::Ready(_) | ChunkState::Missing => return Ok(()),
             }
             self.stuck_since = None;
             self.next_index += 1;
         }
+    }
+
+    /// A chunk that is to be sealed, now or when a ring gives it up.
+    fn take_in(&mut self, chunk: MappedChunk<'static>) -> Result<()> {
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.is_ring()) else {
+            if self.pending.is_empty() {
+                self.pending_since = Instant::now();
+            }
+            self.pending.push(chunk);
+            return Ok(());
+        };
+        kept.ring.push_back(chunk);
+        if kept.surplus() >= CHUNKS_PER_PART {
+            self.pending.extend(kept.ring.drain(..CHUNKS_PER_PART));
+            return self.seal_pending();
+        }
+        Ok(())
+    }
+
+    fn take_dump_requests(&mut self) {
+        let mut places: Vec<u64> = self.journal.take_dump_requests().collect();
+        let requests = self.journal.control.counter(Counter::DumpRequests).load(Ordering::Relaxed);
+        if requests != self.dump_requests {
+            self.dump_requests = requests;
+            places.push(self.journal.reserved());
+        }
+        let last_records = places.into_iter().filter_map(|seq| seq.checked_sub(1));
+        self.dumps_after.extend(last_records.map(|seq| seq / SLOTS_PER_CHUNK));
+        // Who asks for a dump does not wait for the chunk to become full.
+        if self.dumps_after.contains(&(self.journal.reserved() / SLOTS_PER_CHUNK)) {
+            self.journal.fill_chunk();
+        }
+    }
+
+    fn dump_if_due(&mut self) -> Result<()> {
+        let next = self.next_index;
+        if self.dumps_after.iter().any(|chunk| *chunk < next) {
+            self.dump()?;
+            self.dumps_after.retain(|chunk| *chunk >= next);
+        }
+        Ok(())
+    }
+
+    /// Writes what is kept.
+    fn dump(&mut self) -> Result<()> {
+        self.seal_pending()?;
+        if !self.kept.as_ref().is_some_and(KeptEvents::is_ring) {
+            return Ok(());
+        }
+        self.set_open(true)?;
+        while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.ring.is_empty()) {
+            let chunks = kept.ring.len().min(CHUNKS_PER_PART);
+            self.pending.extend(kept.ring.drain(..chunks));
+            self.seal_pending()?;
+        }
+        self.set_open(false)
+    }
+
+    fn set_open(&mut self, is_open: bool) -> Result<()> {
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.set_open(is_open))
+    }
+
+    /// Seals what follows from all records together: as if of a chunk that never comes.
+    fn seal_end(&mut self) -> Result<()> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let clock = ClockMap::new(self.anchors.clone());
+        let events = [Table::Events].into_iter();
+        let mut seal = RangeSeal::begin(&self.target, events, &clock, &self.strings);
+        kept.finish(|seq, slot| seal.push(seq, slot));
+        self.records += seal.records();
+        let consumed = Range { first: self.next_index, last: self.next_index };
+        let left_out = kept.take_left_out();
+        let written_bytes = seal.seal(consumed, &mut Vec::new())?;
+        self.journal.control.count(Counter::WrittenBytes, written_bytes);
+        self.journal.control.count(Counter::LeftOutEvents, left_out.cast_unsigned());
+        Ok(())
     }
 
     fn is_stuck(&mut self) -> bool {
@@ -191,6 +285,9 @@ impl Sealer {
 
     /// Seals chunks that had been set aside and whose threads have come back.
     fn seal_returned(&mut self) -> Result<()> {
+        while let Some(at) = self.late.iter().position(|chunk| chunk.is_committed(SLOTS_PER_CHUNK)) {
+            self.journal.recycle(&self.late.swap_remove(at));
+        }
         while let Some(at) = self.aside.iter().position(|chunk| chunk.is_committed(SLOTS_PER_CHUNK)) {
             let chunk = self.aside.swap_remove(at);
             self.seal_alone(chunk)?;
@@ -219,22 +316,45 @@ impl Sealer {
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
         let mut holes = 0;
         for chunk in &self.pending {
-            let committed = chunk.for_each(|seq, slot| seal.push(seq, slot));
+            let committed = match &mut self.kept {
+                Some(kept) => kept.pass(chunk, |seq, slot| seal.push(seq, slot)),
+                None => chunk.for_each(|seq, slot| seal.push(seq, slot)),
+            };
             holes += reserved_in(chunk.index, self.reserved).saturating_sub(committed);
         }
         let records = seal.records();
-        let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;
+        let sealed = seal.seal(consumed, &mut self.sealed_tables);
+        let written_bytes = sealed.inspect_err(|_| {
+            self.kept.iter_mut().for_each(KeptEvents::failed);
+        })?;
         self.records += records;
         self.sealed_tables.clear();
         self.is_attempted = false;
         self.journal.control.count(Counter::WrittenBytes, written_bytes);
         self.journal.control.count(Counter::Uncommitted, holes);
-        for chunk in self.pending.drain(..) {
-            self.journal.recycle(&chunk);
-        }
+        self.give_back()?;
         if self.is_over {
             self.journal.remove_unneeded_chunks(self.reserved);
         }
+        Ok(())
+    }
+
+    /// Recycles the chunks that are sealed.
+    fn give_back(&mut self) -> Result<()> {
+        let (journal, reserved, late) = (self.journal, self.reserved, &mut self.late);
+        let Some(kept) = &mut self.kept else {
+            self.pending.drain(..).for_each(|chunk| journal.recycle(&chunk));
+            return Ok(());
+        };
+        let recycle = |chunk: MappedChunk<'static>| {
+            if chunk.is_committed(reserved_in(chunk.index, reserved)) {
+                journal.recycle(&chunk);
+            } else {
+                late.push(chunk);
+            }
+        };
+        let left_out = kept.done(self.pending.drain(..), recycle)?;
+        journal.control.count(Counter::LeftOutEvents, left_out.cast_unsigned());
         Ok(())
     }
 
@@ -313,7 +433,7 @@ mod tests {
         let run = folder.path().to_owned();
         let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
         let target = super::PartTarget { run, run_id: "r".to_owned(), id, host: "h".to_owned() };
-        let mut sealer = super::Sealer::new(journal, target);
+        let mut sealer = super::Sealer::new(journal, target, None);
         let last = sealer.anchors[0];
         let set = last.unix_nanos + 3_600_000_000_000;
         sealer.anchors.push(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });

@@ -51,6 +51,13 @@ written and are to be ignored. A part appears under its name only when it is who
 * A `mark` ends the phase that bears its name: the phase began at the mark, span boundary or step boundary before.
 * A counter that was read at a checkpoint is a row of `samples` with the checkpoint's `seq`.
 * A kind, category or metric that a reader does not know is to be counted and left out, not refused.
+* `retention` in `process.json` says which allocation events are kept: `all`, `{\"ring\": {\"records\": N}}` (the newest,
+  as often as they were asked for, and at the end), `{\"windows\": {\"first\": N, \"every\": K}}` (those of the first N steps of
+  each epoch, and of steps whose number in the epoch K divides). Then there are gaps in `seq`. A window begins with what
+  happened in the gap and still matters: a `baseline` for each block that was allocated in it and is alive, frees of
+  blocks that were alive before it, segment events. Each bears its own `seq` and time, so curves inside of windows are
+  absolute, and in gaps a lower bound. `samples` then hold `allocated_bytes` and `peak_allocated_bytes` at each step's
+  end, from all events.
 ";
 
 /// The whole document.
@@ -144,6 +151,8 @@ off with `tidegauge-record recover`; this is how it is made.
 * A slot is valid if its first word, the commit word, has `seq + 1` in its low 48 bits and the check of the other seven
   words in its high 16. It is stored last. A slot with a lower number of the same place is of an earlier use.
 * A chunk whose rows of a table are in a part (see `{KEY_CONSUMED}`) is not read again for that table.
+* `live`: only where not all allocation events are kept: the blocks that were alive before the first chunk whose events
+  are not dealt with, and what a reader must still be told of.
 "
     );
 }

@@ -22,6 +22,7 @@ pub mod part_list;
 pub mod part_target;
 pub mod process;
 mod process_trace;
+pub mod retention;
 pub mod rows;
 pub mod run;
 mod table;

@@ -28,5 +28,16 @@ pub const SHARED: Metric = Metric {
     doc: "resident pages that belong to files or shared memory (/proc/self/statm)",
 };
 
+/// Allocated.
+pub const ALLOCATED: Metric = Metric {
+    name: "allocated_bytes",
+    doc: "allocated on the device at the end of a step, from all allocation events, kept or not",
+};
+/// Highest allocated.
+pub const PEAK_ALLOCATED: Metric = Metric {
+    name: "peak_allocated_bytes",
+    doc: "highest allocated on the device since the step began, from all allocation events, kept or not",
+};
+
 /// All of them.
-pub const ALL: [Metric; 4] = [RSS, PEAK_RSS, VIRTUAL, SHARED];
+pub const ALL: [Metric; 6] = [RSS, PEAK_RSS, VIRTUAL, SHARED, ALLOCATED, PEAK_ALLOCATED];

@@ -8,6 +8,7 @@ use crate::checksum;
 use crate::error::{Error, Result};
 use crate::journal::Anchor;
 use crate::layout;
+use crate::retention::Retention;
 use crate::run;
 
 /// How a recorded process ended.
@@ -80,6 +81,8 @@ pub struct Losses {
 pub struct Cost {
     /// Records that were written.
     pub records: u64,
+    /// Allocation events that were left out, since only the newest or those of chosen steps are kept.
+    pub left_out_events: u64,
     /// CPU time of the recorder's own threads.
     pub background_cpu_seconds: f64,
     /// Bytes of sealed parts.
@@ -151,6 +154,9 @@ pub struct ProcessInfo {
     pub clock_anchors: Vec<Anchor>,
     /// Where the journal lies if not in the trace, because the trace's file system cannot hold one.
     pub journal_path: Option<PathBuf>,
+    /// Which allocation events are kept.
+    #[serde(default)]
+    pub retention: Retention,
     /// What could not be recorded.
     #[serde(default)]
     pub losses: Losses,

@@ -12,8 +12,18 @@ use crate::liveness;
 use crate::part::{BATCH_ROWS, Part};
 use crate::part_list::PartList;
 use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
+use crate::retention::{CounterNames, FilterState, KeptRows};
 use crate::rows::{SlotRows, site_rows};
 use crate::table::Table;
+
+/// A journal of which not all events are kept has a state, if only that of its beginning.
+fn with_state(mut journal: JournalSnapshot, info: Option<&ProcessInfo>) -> JournalSnapshot {
+    let retention = info.map(|info| info.retention).unwrap_or_default();
+    if journal.state.is_none() {
+        journal.state = FilterState::new(retention, CounterNames::find(&journal.strings));
+    }
+    journal
+}
 
 /// One process of a trace, opened.
 #[derive(Debug)]
@@ -61,6 +71,7 @@ impl ProcessTrace {
                 "it is gone, and with it what was in no part yet (or it is on the machine that recorded)";
             damage.push(Error::DamagedJournal { reason: reason.to_owned(), path: journal_folder.clone() });
         }
+        let journal = journal.map(|journal| with_state(journal, info.as_ref()));
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
             parts.insert(table, PartList::read(run, table, id)?);
@@ -115,10 +126,13 @@ impl ProcessTrace {
         chunks.filter(move |chunk| of_slots && !self.is_consumed(table, chunk.index))
     }
 
-    /// Whether a part of the table has consumed this chunk, or for `sites` this string id.
+    /// Whether a part of the table has consumed this chunk, or for `sites` this string id; events of a chunk also if
+    /// they were left out for good.
     #[must_use]
     pub fn is_consumed(&self, table: Table, number: u64) -> bool {
-        self.parts.get(&table).is_some_and(|parts| parts.consumed(number))
+        let state = self.journal.as_ref().and_then(|journal| journal.state.as_ref());
+        let is_left_out = table == Table::Events && state.is_some_and(|state| number < state.next_chunk);
+        is_left_out || self.parts.get(&table).is_some_and(|parts| parts.consumed(number))
     }
 
     /// The rows of `sites` that are in no part; none without a journal.
@@ -138,14 +152,39 @@ impl ProcessTrace {
         table: Table,
         columns: &'a [&'a str],
     ) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
-        let mut sources: Vec<(u64, Source<'a>)> =
-            self.parts(table).iter().map(|part| (part.consumed.first, Source::Part(part))).collect();
-        sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));
+        let parts = self.parts(table).iter().map(|part| (part.consumed.first, Source::Part(part)));
+        self.rows_of(parts.collect(), table, columns)
+    }
+
+    /// The rows of a table that are in no part yet: those of a journal.
+    pub fn unsealed_batches(&self, table: Table) -> impl Iterator<Item = Result<RecordBatch>> {
+        self.rows_of(Vec::new(), table, &[])
+    }
+
+    /// Rows of these parts, by what they consumed first, and of the journal.
+    fn rows_of<'a>(
+        &'a self,
+        mut sources: Vec<(u64, Source<'a>)>,
+        table: Table,
+        columns: &'a [&'a str],
+    ) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
+        let state = self.journal.as_ref().and_then(|journal| journal.state.as_ref());
+        // These follow from all records before them.
+        let state = state.filter(|_| matches!(table, Table::Events | Table::Samples));
+        let mut kept = state.zip(self.journal.as_ref()).map(|(state, journal)| {
+            let (chunks, end) = journal.chunks_from(state.next_chunk);
+            sources.extend(chunks.map(|chunk| (chunk.index, Source::Chunk(chunk))));
+            sources.push((end, Source::JournalEnd));
+            KeptRows::new(journal, state, table)
+        });
+        if kept.is_none() {
+            sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));
+        }
         sources.sort_by_key(|(first, _)| *first);
         let unsealed_sites = if table == Table::Sites { self.unsealed_sites() } else { None };
         sources
             .into_iter()
-            .flat_map(move |(_, source)| self.open_source(&source, table, columns))
+            .flat_map(move |(_, source)| self.open_source(&source, table, columns, kept.as_mut()))
             .chain(unsealed_sites.into_iter().map(Ok))
     }
 
@@ -154,16 +193,25 @@ impl ProcessTrace {
         source: &Source<'a>,
         table: Table,
         columns: &[&str],
+        kept: Option<&mut KeptRows<'a>>,
     ) -> Box<dyn Iterator<Item = Result<RecordBatch>> + 'a> {
         match source {
             Source::Part(part) => match part.batches(columns, BATCH_ROWS) {
                 Ok(batches) => Box::new(batches),
                 Err(error) => Box::new(std::iter::once(Err(error))),
             },
+            Source::Chunk(chunk) if let Some(kept) = kept => {
+                let rows = kept.read(chunk, !self.is_consumed(table, chunk.index));
+                Box::new(rows.transpose().into_iter())
+            }
+            Source::JournalEnd => Box::new(kept.map(|kept| Ok(kept.finish())).into_iter()),
             Source::Chunk(chunk) => {
                 let rows = self.journal.as_ref().map(|journal| {
                     let mut rows = SlotRows::new(&journal.clock, &journal.strings);
-                    chunk.for_each(|seq, slot| rows.push(seq, slot)).map(|_| rows.finish(table))
+                    let scan = chunk.for_each(|seq, slot| {
+                        rows.push(seq, slot);
+                    });
+                    scan.map(|_| rows.finish(table))
                 });
                 Box::new(rows.into_iter())
             }
@@ -174,4 +222,6 @@ impl ProcessTrace {
 enum Source<'a> {
     Part(&'a Part),
     Chunk(&'a SnapshotChunk),
+    /// What follows from all chunks together.
+    JournalEnd,
 }

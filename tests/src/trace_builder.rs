@@ -256,6 +256,7 @@ fn process_info(started: String) -> ProcessInfo {
         pid_start_ticks: None,
         command: vec!["built".into()],
         watched: None,
+        retention: Default::default(),
         started,
         ended: Some(Ended::Clean),
         ended_unix_nanos: None,

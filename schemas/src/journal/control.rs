@@ -66,6 +66,10 @@ pub enum Counter {
     PeakJournalBytes,
     /// CPU time of the recorder's threads, nanoseconds.
     BackgroundCpuNanos,
+    /// Allocation events left out: only the newest, or those of chosen steps, are kept.
+    LeftOutEvents,
+    /// Times that somebody, perhaps another process, asked for what is kept to be written.
+    DumpRequests,
 }
 
 impl Counter {

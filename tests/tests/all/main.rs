@@ -13,6 +13,7 @@ mod kill;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
+mod retention;
 mod round_trip;
 mod sample_trace;
 mod small_disk;
