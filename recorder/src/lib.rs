@@ -28,6 +28,8 @@
 mod active;
 mod allocator;
 mod background;
+#[doc(hidden)]
+pub mod c_api;
 mod checkpoints;
 mod error;
 mod guard;
