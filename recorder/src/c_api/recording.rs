@@ -12,27 +12,30 @@ use super::text::with_name;
 /// The device of host memory; accelerators are 0, 1, …
 pub const TIDEGAUGE_HOST: i16 = -1;
 
-/// Records, if recording is on: a load and a branch if not. No panic gets out.
+/// Lets no panic out. A defect costs one record; the hook has said so on standard error.
+#[inline(always)]
+fn caught(call: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(call));
+}
+
+/// Records, if recording is on: a load and a branch if not.
 #[inline(always)]
 fn record(call: impl FnOnce(&'static Active)) {
     if let Some(active) = active() {
-        // A defect costs this record; the hook has said so on standard error.
-        let _ = catch_unwind(AssertUnwindSafe(|| call(active)));
+        record_on(active, call);
     }
 }
 
-/// As [`record`], for calls that may fail inside with an error number: the program's is left as it was.
-#[inline(always)]
-fn record_quietly(call: impl FnOnce(&'static Active)) {
-    record(|active| {
-        // SAFETY: the C library gives each thread a place for its number, which stays where it is.
-        let errno = unsafe { libc::__errno_location() };
-        // SAFETY: as above.
-        let before = unsafe { errno.read() };
-        call(active);
-        // SAFETY: as above.
-        unsafe { errno.write(before) };
-    });
+/// Records; the program's `errno` is left as it was. Apart, so that a call saves no registers while recording is off.
+#[inline(never)]
+fn record_on(active: &'static Active, call: impl FnOnce(&'static Active)) {
+    // SAFETY: the C library gives each thread a place for its number, which stays where it is.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { errno.read() };
+    caught(|| call(active));
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
 }
 
 /// Marks a moment. It ends the phase that bears its name: tidegauge_mark("forward") after the forward pass, which began at
@@ -42,7 +45,7 @@ fn record_quietly(call: impl FnOnce(&'static Active)) {
 /// Signal handler: no. Inside an allocator: yes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_mark(name: *const c_char) {
-    record_quietly(|_| {
+    record(|_| {
         // SAFETY: the caller's promise that it is NULL or ends with a NUL.
         unsafe { with_name(name, checkpoints::mark) };
     });
@@ -54,7 +57,7 @@ pub unsafe extern "C" fn tidegauge_mark(name: *const c_char) {
 /// an allocator: yes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_span_begin(name: *const c_char) {
-    record_quietly(|active| {
+    record(|active| {
         // SAFETY: the caller's promise that it is NULL or ends with a NUL.
         unsafe { with_name(name, |name| begin_span(active, name)) };
     });
@@ -66,7 +69,7 @@ pub unsafe extern "C" fn tidegauge_span_begin(name: *const c_char) {
 /// Thread: that which began the phase. Forked child: records nothing. Signal handler: no. Inside an allocator: yes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_span_end(name: *const c_char) {
-    record_quietly(|active| {
+    record(|active| {
         // SAFETY: the caller's promise that it is NULL or ends with a NUL.
         unsafe { with_name(name, |name| end_span(active, active.name(name))) };
     });
@@ -79,7 +82,7 @@ pub unsafe extern "C" fn tidegauge_span_end(name: *const c_char) {
 /// allocator: yes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_step_begin(number: i64) {
-    record_quietly(|active| begin_step(active, number));
+    record(|active| begin_step(active, number));
 }
 
 /// Ends training step `number`. `loss` points to its loss, `batch_size` to the samples in its batch; NULL where that is
@@ -88,7 +91,7 @@ pub extern "C" fn tidegauge_step_begin(number: i64) {
 /// Thread: that which began the step. Forked child: records nothing. Signal handler: no. Inside an allocator: yes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_step_end(number: i64, loss: *const f64, batch_size: *const u64) {
-    record_quietly(|active| {
+    record(|active| {
         // SAFETY: the caller's promise that they are NULL or point to a number.
         let (loss, batch_size) = unsafe { (loss.as_ref().copied(), batch_size.as_ref().copied()) };
         end_step(active, number, loss, batch_size);
@@ -101,7 +104,7 @@ pub unsafe extern "C" fn tidegauge_step_end(number: i64, loss: *const f64, batch
 /// allocator: yes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_epoch_begin(number: u32) {
-    record_quietly(|active| begin_epoch(active, number));
+    record(|active| begin_epoch(active, number));
 }
 
 /// Ends epoch `number`.
@@ -109,7 +112,7 @@ pub extern "C" fn tidegauge_epoch_begin(number: u32) {
 /// Thread: that which began the epoch. Forked child: records nothing. Signal handler: no. Inside an allocator: yes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_epoch_end(number: u32) {
-    record_quietly(|active| end_epoch(active, number));
+    record(|active| end_epoch(active, number));
 }
 
 /// A black-box optimizer evaluated the loss for the `number`-th time.
@@ -117,7 +120,7 @@ pub extern "C" fn tidegauge_epoch_end(number: u32) {
 /// Thread: any. Forked child: records nothing. Signal handler: no. Inside an allocator: yes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_loss_evaluation(number: i64, loss: f64) {
-    record_quietly(|_| checkpoints::loss_evaluation(number, loss));
+    record(|_| checkpoints::loss_evaluation(number, loss));
 }
 
 /// Records a number of the program's own. Let the name end in its unit: "queue_bytes", "wait_seconds". A `name` that is
@@ -126,7 +129,7 @@ pub extern "C" fn tidegauge_loss_evaluation(number: i64, loss: f64) {
 /// Thread: any. Forked child: records nothing. Signal handler: no. Inside an allocator: yes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_counter(name: *const c_char, value: f64) {
-    record_quietly(|_| {
+    record(|_| {
         // SAFETY: the caller's promise that it is NULL or ends with a NUL.
         unsafe { with_name(name, |name| checkpoints::counter(name, value)) };
     });
@@ -153,7 +156,7 @@ pub struct TidegaugeSite {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_site_enter(name: *const c_char) -> TidegaugeSite {
     let mut before = TidegaugeSite { recording: 0, site: 0 };
-    record_quietly(|active| {
+    record(|active| {
         before = TidegaugeSite { recording: active.journal.generation, site: active.here().site };
         // SAFETY: the caller's promise that it is NULL or ends with a NUL.
         unsafe { with_name(name, |name| active.enter_site(name)) };
@@ -192,9 +195,29 @@ pub extern "C" fn tidegauge_site_leave(before: TidegaugeSite) {
 /// program that is linked with the library; in one that was loaded by dlopen, the first call of a thread may allocate.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_alloc(device: i16, address: *const c_void, size_bytes: usize) {
-    record(|active| {
+    if let Some(active) = active() {
+        alloc_on(active, device, address, size_bytes);
+    }
+}
+
+// The two calls that programs make most often hand over what they were given in registers, and the error number needs no
+// care: nothing on their way goes through the C library. `extern "C"`, since nothing unwinds out of such a function:
+// what calls it last jumps to it.
+
+#[inline(never)]
+extern "C" fn alloc_on(active: &'static Active, device: i16, address: *const c_void, size_bytes: usize) {
+    caught(|| {
         if is_the_programs(address) {
             active.alloc(device, address.addr() as u64, size_bytes as u64);
+        }
+    });
+}
+
+#[inline(never)]
+extern "C" fn free_on(active: &'static Active, device: i16, address: *const c_void) {
+    caught(|| {
+        if is_the_programs(address) {
+            active.free(device, address.addr() as u64);
         }
     });
 }
@@ -209,7 +232,7 @@ pub unsafe extern "C" fn tidegauge_alloc_at(
     size_bytes: usize,
     site: *const c_char,
 ) {
-    record_quietly(|active| {
+    record(|active| {
         if is_the_programs(address) {
             // SAFETY: the caller's promise that it is NULL or ends with a NUL.
             let before = unsafe { with_name(site, |site| active.enter_site(site)) };
@@ -229,11 +252,9 @@ pub unsafe extern "C" fn tidegauge_alloc_at(
 /// allocator: yes, as tidegauge_alloc.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_free(device: i16, address: *const c_void) {
-    record(|active| {
-        if is_the_programs(address) {
-            active.free(device, address.addr() as u64);
-        }
-    });
+    if let Some(active) = active() {
+        free_on(active, device, address);
+    }
 }
 
 /// Whether there is a block, and it is not the recorder's own.

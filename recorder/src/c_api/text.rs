@@ -22,8 +22,15 @@ pub(super) unsafe fn with_name<T>(text: *const c_char, with: impl FnOnce(&str) -
     let text = unsafe { CStr::from_ptr(text) };
     Some(match text.to_str() {
         Ok(text) => with(text),
-        Err(_) => with(Mended::new(text.to_bytes()).as_str()),
+        Err(_) => with_mended(text.to_bytes(), with),
     })
+}
+
+/// Apart, so that other names do not pay for the space on the stack.
+#[cold]
+#[inline(never)]
+fn with_mended<T>(text: &[u8], with: impl FnOnce(&str) -> T) -> T {
+    with(Mended::new(text).as_str())
 }
 
 /// Text that was not UTF-8, on the stack.
@@ -33,7 +40,6 @@ struct Mended {
 }
 
 impl Mended {
-    #[cold]
     fn new(bytes: &[u8]) -> Self {
         let mut mended = Self { bytes: [0; MENDED_BYTES], length: 0 };
         for chunk in bytes.utf8_chunks() {
