@@ -6,7 +6,7 @@ VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test soak lint doc bench miri format-doc clean
+.PHONY: demo test soak lint doc bench miri format-doc header clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
 demo:
@@ -58,6 +58,10 @@ miri:
 # Writes schemas/FORMAT.md anew from the code.
 format-doc:
 	UPDATE_FORMAT=1 $(CARGO) test --locked --workspace --lib format_md_is_what_the_code_says
+
+# Writes recorder/include/tidegauge.h anew from recorder/src/c_api.
+header:
+	UPDATE_HEADER=1 $(CARGO) test --locked --workspace --test c_header tidegauge_h_is_what_the_code_says
 
 clean:
 	rm -rf $(DEMO) $(VENV)

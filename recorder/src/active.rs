@@ -25,7 +25,7 @@ pub(crate) struct Here {
     /// The operating system's id of the thread.
     thread: u32,
     /// The site that it is in; 0 none.
-    site: u32,
+    pub(crate) site: u32,
 }
 
 /// Ids of the metrics that the recorder itself samples.
@@ -215,7 +215,7 @@ impl Active {
     }
 
     /// This thread, made known to this journal.
-    fn here(&self) -> Here {
+    pub(crate) fn here(&self) -> Here {
         self.known_here().unwrap_or_else(|| {
             let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
             let here = Here { thread, site: 0 };
@@ -234,9 +234,14 @@ impl Active {
 
     /// Puts this thread back to where it was before it entered a site.
     pub(crate) fn leave_site(&self, before: Here) {
+        self.return_to_site(before.site);
+    }
+
+    /// Puts this thread at a site whose id of this journal is known; 0 none.
+    pub(crate) fn return_to_site(&self, site: u32) {
         // A journal that was begun since then knows this thread otherwise.
-        if HERE.get().0 == self.journal.generation {
-            HERE.set((self.journal.generation, before));
+        if let Some(here) = self.known_here() {
+            HERE.set((self.journal.generation, Here { site, ..here }));
         }
     }
 }

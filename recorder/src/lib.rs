@@ -30,6 +30,8 @@ mod active;
 mod alerts;
 mod allocator;
 mod background;
+#[doc(hidden)]
+pub mod c_api;
 mod checkpoints;
 mod dump;
 pub mod environment;

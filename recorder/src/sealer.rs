@@ -129,6 +129,7 @@ impl Sealer {
 
     /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
     pub(crate) fn finish(mut self, reserved: u64) -> Finished {
+        self.take_dump_requests();
         // On a full disk the last parts need their space.
         self.journal.remove_unneeded_chunks(reserved);
         let deadline = Instant::now() + 4 * COMMIT_GRACE;

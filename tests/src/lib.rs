@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a builder of traces, the programs under test, counters that survive a kill, and
 //! what such a program can come to.
 
+pub mod c_programs;
 pub mod churn;
 pub mod counts;
 pub mod deed;
