@@ -10,8 +10,10 @@ use tidegauge_schemas::journal::{Counter, SLOTS_PER_CHUNK};
 use tidegauge_schemas::part_target::PartTarget;
 
 use crate::active::Active;
+use crate::alert_follower::AlertFollower;
 use crate::guard::OwnWork;
 use crate::kept_events::KeptEvents;
+use crate::on_alert::OnAlert;
 use crate::sealer::{Finished, Sealer};
 use crate::ticks;
 
@@ -70,10 +72,12 @@ pub(crate) fn spawn_sealer(
     stop: &'static StopSignal,
     target: PartTarget,
     kept: Option<KeptEvents>,
+    follower: Option<AlertFollower>,
+    on_alert: OnAlert,
 ) -> std::io::Result<JoinHandle<Finished>> {
     spawn("tidegauge-seal", move || {
         let mut cpu = CpuMeter::default();
-        let mut sealer = Sealer::new(&active.journal, target, kept);
+        let mut sealer = Sealer::new(&active.journal, target, kept, follower);
         loop {
             if let Some(reserved) = stop.given() {
                 let finished = sealer.finish(reserved);
@@ -81,6 +85,7 @@ pub(crate) fn spawn_sealer(
                 return finished;
             }
             sealer.advance();
+            sealer.take_raised().iter().for_each(|alert| on_alert.raise(active, alert));
             cpu.count(active);
             std::thread::park_timeout(PROVIDER_TICK);
         }

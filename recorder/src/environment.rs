@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegauge_schemas::retention::Windows;
 
+use crate::alerts::split;
 use crate::recorder::RecorderBuilder;
 use crate::run_folder::say;
 
@@ -20,6 +21,8 @@ pub const RING_VARIABLE: &str = "TIDEGAUGE_RING";
 /// `FIRST/EVERY`: keep only the allocations of chosen steps, see [`RecorderBuilder::windows`].
 pub const WINDOWS_VARIABLE: &str = "TIDEGAUGE_WINDOWS";
 
+pub use crate::alerts::ALERTS_VARIABLE;
+
 /// What the environment says of a recorder, but for its folder.
 pub(crate) fn apply(mut builder: RecorderBuilder) -> RecorderBuilder {
     if let Some(interval) = read(INTERVAL_VARIABLE, "a time as 100ms or 1s", parse_interval) {
@@ -30,6 +33,19 @@ pub(crate) fn apply(mut builder: RecorderBuilder) -> RecorderBuilder {
     }
     if let Some(windows) = read(WINDOWS_VARIABLE, "FIRST/EVERY as 2/50", Windows::parse) {
         builder = builder.windows(windows.first, windows.every);
+    }
+    match std::env::var(ALERTS_VARIABLE) {
+        Ok(text) => alerts(builder, &text),
+        Err(_) => builder,
+    }
+}
+
+fn alerts(mut builder: RecorderBuilder, text: &str) -> RecorderBuilder {
+    for alert in split(text) {
+        match alert {
+            Ok(alert) => builder = builder.alert(alert),
+            Err(error) => say(&format!("{ALERTS_VARIABLE}: {error}; it is ignored")),
+        }
     }
     builder
 }

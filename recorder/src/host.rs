@@ -35,11 +35,20 @@ impl HostProbe {
     }
 }
 
+/// Memory of the machine.
+pub(crate) fn memory_total_bytes() -> Option<u64> {
+    Some(kib_after(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")? * 1024)
+}
+
+fn kib_after(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 /// Highest resident size so far, as the kernel kept it: not a sampled figure.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    Some(kib_after(&status, "VmHWM:")? * 1024)
 }
 
 #[cfg(test)]

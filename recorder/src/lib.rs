@@ -26,7 +26,7 @@
 //! traces are interpreted is none of this crate's business.
 
 mod active;
-#[cfg_attr(not(test), allow(dead_code, reason = "the launcher and the recorder do not watch alerts yet"))]
+mod alert_follower;
 mod alerts;
 mod allocator;
 mod background;
@@ -42,6 +42,7 @@ mod identity;
 mod journal;
 mod kept_events;
 mod mapping;
+mod on_alert;
 mod probes;
 mod recorder;
 mod recover;
@@ -49,6 +50,7 @@ mod run_folder;
 mod sealer;
 mod ticks;
 
+pub use alert_follower::RaisedAlert;
 pub use alerts::{Alert, AlertError};
 pub use allocator::RecordingAllocator;
 pub use checkpoints::{

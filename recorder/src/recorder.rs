@@ -1,6 +1,7 @@
 //! Starting and stopping.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use tidegauge_schemas::retention::{Retention, Windows};
 use tidegauge_schemas::run::sync_folder;
 
 use crate::active::{Active, active};
+use crate::alert_follower::{AlertFollower, RaisedAlert};
+use crate::alerts::Alert;
 use crate::background::{self, StopSignal};
 use crate::environment;
 use crate::error::{Error, Result};
@@ -20,6 +23,7 @@ use crate::guard::OwnWork;
 use crate::identity;
 use crate::journal::{Journal, MAX_CHUNKS};
 use crate::kept_events::KeptEvents;
+use crate::on_alert::OnAlert;
 use crate::recover::remove_journal;
 use crate::run_folder::{self, Claim, Existing};
 use crate::sealer::Finished;
@@ -47,6 +51,8 @@ pub struct RecorderBuilder {
     counters_at_checkpoints: bool,
     rank: Option<u32>,
     retention: Retention,
+    alerts: Vec<Alert>,
+    on_alert: OnAlert,
 }
 
 impl RecorderBuilder {
@@ -106,6 +112,27 @@ impl RecorderBuilder {
         self
     }
 
+    /// Watches an alert: when it is raised, a row in `checkpoints`, a line on standard error, and what a ring keeps is
+    /// written. Evaluated in the background, a tenth of a second behind the program.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tidegauge_recorder::AlertError> {
+    /// let alert = "allocated growth > 5MiB/step over 20".parse()?;
+    /// let builder = tidegauge_recorder::Recorder::builder("runs/a").alert(alert);
+    /// # Ok(()) }
+    /// ```
+    pub fn alert(mut self, alert: Alert) -> Self {
+        self.alerts.push(alert);
+        self
+    }
+
+    /// Has this called, on a thread of the recorder, when an alert is raised. While it runs nothing is sealed, and what
+    /// it allocates is not recorded.
+    pub fn on_alert(mut self, callback: impl Fn(&RaisedAlert) + Send + Sync + 'static) -> Self {
+        self.on_alert = OnAlert(Some(Arc::new(callback)));
+        self
+    }
+
     /// Starts recording. From here on the free functions of this crate and [`crate::RecordingAllocator`] record.
     ///
     /// # Errors
@@ -161,7 +188,10 @@ impl RecorderBuilder {
 
         let kept =
             KeptEvents::new(self.retention, active.counter_names(self.retention), journal_path.clone());
-        let sealer = background::spawn_sealer(active, stop, target.clone(), kept).map_err(failed)?;
+        let follower = AlertFollower::new(self.alerts);
+        let on_alert = self.on_alert;
+        let sealer = background::spawn_sealer(active, stop, target.clone(), kept, follower, on_alert);
+        let sealer = sealer.map_err(failed)?;
         let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
         // Without a provider the sealer must not be left behind.
         let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
@@ -205,6 +235,8 @@ impl Recorder {
             counters_at_checkpoints: true,
             rank: None,
             retention: Retention::All,
+            alerts: Vec::new(),
+            on_alert: OnAlert::default(),
         }
     }
 
@@ -269,7 +301,7 @@ impl Recorder {
             }),
             anchors: Vec::new(),
             records: 0,
-            clock_note: None,
+            notes: Vec::new(),
         });
         journal.release_chunks(finished.all_committed);
         let closed = self.close_info(&finished);
@@ -302,7 +334,7 @@ impl Recorder {
         match &finished.failure {
             None => {
                 self.info.ended = Some(Ended::Clean);
-                self.info.notes.extend(finished.clock_note.clone());
+                self.info.notes.extend(finished.notes.iter().cloned());
             }
             // The trace is not closed: the rest of it is in the journal, for `recover`.
             Some(failure) => self.info.notes.push(format!("stop could not seal everything: {failure}")),

@@ -9,6 +9,7 @@ use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
+use crate::alert_follower::{AlertFollower, RaisedAlert};
 use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
 use crate::kept_events::KeptEvents;
 use crate::ticks;
@@ -47,6 +48,7 @@ pub(crate) struct Sealer {
     aside: Vec<MappedChunk<'static>>,
     /// What is kept, if not all events are.
     kept: Option<KeptEvents>,
+    follower: Option<AlertFollower>,
     /// Sealed chunks that a thread may still store to.
     late: Vec<MappedChunk<'static>>,
     /// Dumps that others asked for, as of the last look.
@@ -72,12 +74,17 @@ pub(crate) struct Finished {
     pub(crate) anchors: Vec<tidegauge_schemas::journal::Anchor>,
     /// Records in sealed parts.
     pub(crate) records: u64,
-    /// What there is to say of the clock.
-    pub(crate) clock_note: Option<String>,
+    /// What there is to say of the clock, and of alerts.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Sealer {
-    pub(crate) fn new(journal: &'static Journal, target: PartTarget, kept: Option<KeptEvents>) -> Self {
+    pub(crate) fn new(
+        journal: &'static Journal,
+        target: PartTarget,
+        kept: Option<KeptEvents>,
+        follower: Option<AlertFollower>,
+    ) -> Self {
         let now = Instant::now();
         let mut sealer = Self {
             journal,
@@ -92,6 +99,7 @@ impl Sealer {
             sealed_tables: Vec::new(),
             aside: Vec::new(),
             kept,
+            follower,
             late: Vec::new(),
             dump_requests: 0,
             dumps_after: Vec::new(),
@@ -106,8 +114,16 @@ impl Sealer {
         sealer
     }
 
+    /// The alerts that were raised since the last call.
+    pub(crate) fn take_raised(&mut self) -> Vec<RaisedAlert> {
+        self.follower.as_mut().map_or_else(Vec::new, AlertFollower::take_raised)
+    }
+
     /// Seals what is full. Called again and again while recording goes on.
     pub(crate) fn advance(&mut self) {
+        if let Some(follower) = &mut self.follower {
+            follower.follow(self.journal);
+        }
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -150,8 +166,9 @@ impl Sealer {
             self.journal.control.count(Counter::FailedSeals, 1);
         }
         let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
-        let clock_note = ClockMap::new(self.anchors).step_note();
-        Finished { all_committed, failure: attempt.err(), anchors, records: self.records, clock_note }
+        let mut notes = self.follower.map_or_else(Vec::new, |follower| follower.notes());
+        notes.extend(ClockMap::new(self.anchors).step_note());
+        Finished { all_committed, failure: attempt.err(), anchors, records: self.records, notes }
     }
 
     fn is_committed_up_to(&self, reserved: u64) -> bool {
@@ -194,6 +211,7 @@ impl Sealer {
                     Some(_) => self.take_in(chunk)?,
                     None => {
                         self.seal_pending()?;
+                        self.follow_through(&chunk);
                         self.aside.push(chunk);
                     }
                 },
@@ -204,8 +222,15 @@ impl Sealer {
         }
     }
 
+    fn follow_through(&mut self, chunk: &MappedChunk<'_>) {
+        if let Some(follower) = &mut self.follower {
+            follower.pass(self.journal, chunk);
+        }
+    }
+
     /// A chunk that is to be sealed, now or when a ring gives it up.
     fn take_in(&mut self, chunk: MappedChunk<'static>) -> Result<()> {
+        self.follow_through(&chunk);
         let Some(kept) = self.kept.as_mut().filter(|kept| kept.is_ring()) else {
             if self.pending.is_empty() {
                 self.pending_since = Instant::now();
@@ -434,12 +459,12 @@ mod tests {
         let run = folder.path().to_owned();
         let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
         let target = super::PartTarget { run, run_id: "r".to_owned(), id, host: "h".to_owned() };
-        let mut sealer = super::Sealer::new(journal, target, None);
+        let mut sealer = super::Sealer::new(journal, target, None, None);
         let last = sealer.anchors[0];
         let set = last.unix_nanos + 3_600_000_000_000;
         sealer.anchors.push(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
         let finished = sealer.finish(0);
         assert!(finished.failure.is_none() && finished.all_committed);
-        assert!(finished.clock_note.unwrap().contains("+3600.0"));
+        assert!(finished.notes[0].contains("+3600.0"));
     }
 }

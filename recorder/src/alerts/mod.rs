@@ -35,7 +35,6 @@ mod watched;
 pub use alert::Alert;
 pub use error::AlertError;
 
-#[allow(unused_imports, reason = "the launcher and the recorder do not watch alerts yet")]
 pub(crate) use self::{
     alert::Place,
     crossing::{Crossing, CrossingKind},
