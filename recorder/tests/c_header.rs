@@ -29,6 +29,13 @@ fn tidegauge_h_is_what_the_code_says() {
     assert!(file == text, "recorder/include/tidegauge.h is out of date: make header");
 }
 
+/// Where a function is declared: comments speak of functions as well, but their lines begin with a blank.
+fn declaration(header: &str, name: &str) -> Option<usize> {
+    let call = format!("{name}(");
+    let is_declared = |at: usize| !header[..at].rsplit('\n').next().is_some_and(|line| line.starts_with(' '));
+    header.match_indices(&call).map(|(at, _)| at).find(|at| is_declared(*at))
+}
+
 /// A function that cbindgen does not understand is left out without an error.
 #[test]
 fn every_exported_function_is_declared_with_its_rules() {
@@ -37,9 +44,11 @@ fn every_exported_function_is_declared_with_its_rules() {
     let mut functions = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for (at, _) in text.match_indices("extern \"C\" fn ") {
-            let name = text[at..].split("fn ").nth(1).unwrap().split('(').next().unwrap();
-            let place = header.find(&format!("{name}(")).unwrap_or_else(|| panic!("{name} is not declared"));
+        let exported =
+            text.lines().filter_map(|line| line.strip_prefix("pub ")?.split_once("extern \"C\" fn "));
+        for (_, signature) in exported {
+            let name = signature.split('(').next().unwrap();
+            let place = declaration(&header, name).unwrap_or_else(|| panic!("{name} is not declared"));
             let comment = &header[header[..place].rfind("/**").unwrap()..place];
             // Where lines break does not matter.
             let comment = comment.replace("\n * ", " ");

@@ -38,6 +38,10 @@ int main(int count, char **arguments) {
         fprintf(stderr, "plugin: %s\n", dlerror());
         return 1;
     }
+    /* Once there it stays, also while nothing keeps it: other threads may be inside a call. */
+    if (dlclose(library) != 0 || dlopen(arguments[1], RTLD_NOW | RTLD_NOLOAD) == NULL) {
+        return 5;
+    }
     if (start(arguments[2]) != TIDEGAUGE_STATUS_OK) {
         return 2;
     }

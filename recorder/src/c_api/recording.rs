@@ -180,11 +180,13 @@ pub extern "C" fn tidegauge_site_leave(before: TidegaugeSite) {
 /// Records that a block of `size_bytes` bytes was allocated at `address` on `device`: TIDEGAUGE_HOST, or an accelerator
 /// 0, 1, … Call it after the block was obtained. NULL, which a failed malloc returns, is ignored.
 ///
-///     void *block = malloc(bytes);
-///     tidegauge_alloc(TIDEGAUGE_HOST, block, bytes);
-///     ...
-///     tidegauge_free(TIDEGAUGE_HOST, block);
-///     free(block);
+/// ```c
+/// void *block = malloc(bytes);
+/// tidegauge_alloc(TIDEGAUGE_HOST, block, bytes);
+/// ...
+/// tidegauge_free(TIDEGAUGE_HOST, block);
+/// free(block);
+/// ```
 ///
 /// A realloc is a tidegauge_free of the old block before it and a tidegauge_alloc after it: of the new block, or of the
 /// old one again if it failed. A pool records the blocks that it hands out, not the memory that it cuts them from: no
