@@ -9,8 +9,9 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 .PHONY: demo test soak lint doc bench miri format-doc header clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
+# All targets, as for the tests: with the features of fewer, cargo would build polars a second time.
 demo:
-	$(CARGO) build --locked --workspace
+	$(CARGO) build --locked --workspace --all-targets
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(TARGET)/debug/burgers --run $(DEMO)/trace
 	$(TARGET)/debug/tidegauge summary $(DEMO)/trace --format json -o $(DEMO)/summary.json
