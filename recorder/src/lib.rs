@@ -35,6 +35,7 @@ pub mod c_api;
 mod checkpoints;
 mod dump;
 pub mod environment;
+mod doctor;
 mod error;
 mod guard;
 mod host;
@@ -57,6 +58,7 @@ pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
 };
 pub use dump::{dump, oom, request_dump};
+pub use doctor::{Check, Report, Status, doctor};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
 pub use recover::{Recovered, recover};

@@ -3,7 +3,31 @@
 //! A probe reads and hands on; it keeps nothing, decides nothing and never fails as a whole: what cannot be read is an
 //! absent reading and, once, a note that says why.
 
+// The launcher takes the samples.
+#![allow(dead_code, unused_imports)]
+
+mod cgroup;
+pub(crate) mod cgroup_folder;
+pub(crate) mod collected;
+mod node;
+mod nvml;
+mod pressure;
+mod proc_file;
+pub(crate) mod process;
+pub(crate) mod process_stat;
+#[cfg(test)]
+mod test_process;
+mod tree;
+
 use tidegauge_schemas::metrics::Metric;
+
+pub(crate) use cgroup::CgroupProbe;
+pub(crate) use node::NodeProbe;
+#[cfg(test)]
+pub(crate) use nvml::tests as nvml_tests;
+pub(crate) use nvml::{NvmlAbsent, NvmlProbe, PidNamespace, UnknownDevice};
+pub(crate) use process::{ProcessMemory, ProcessProbe, ProcessUsage};
+pub(crate) use tree::ProcessTree;
 
 /// A counter's value, just read.
 #[derive(Debug, Clone, Copy, PartialEq)]
