@@ -29,6 +29,7 @@ mod active;
 mod allocator;
 mod background;
 mod checkpoints;
+mod doctor;
 mod error;
 mod guard;
 mod host;
@@ -46,6 +47,7 @@ pub use allocator::RecordingAllocator;
 pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
 };
+pub use doctor::{Check, Report, Status, doctor};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
 pub use recover::{Recovered, recover};

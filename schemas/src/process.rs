@@ -52,6 +52,12 @@ pub struct DeviceInfo {
     pub name: Option<String>,
     /// Memory of the device.
     pub total_bytes: Option<u64>,
+    /// Its place on the PCI bus.
+    #[serde(default)]
+    pub pci_bus_id: Option<String>,
+    /// Index of the GPU that it is a MIG instance of, if it is one: its memory is part of that one's.
+    #[serde(default)]
+    pub parent_index: Option<i16>,
 }
 
 /// What could not be recorded as wished.

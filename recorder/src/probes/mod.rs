@@ -3,7 +3,22 @@
 //! A probe reads and hands on; it keeps nothing, decides nothing and never fails as a whole: what cannot be read is an
 //! absent reading and, once, a note that says why.
 
+// The launcher takes the samples.
+#![allow(dead_code, unused_imports)]
+
+mod cgroup;
+mod node;
+mod nvml;
+mod process;
+mod tree;
+
 use tidegauge_schemas::metrics::Metric;
+
+pub(crate) use cgroup::CgroupProbe;
+pub(crate) use node::NodeProbe;
+pub(crate) use nvml::{NvmlAbsent, NvmlProbe, UnknownDevice};
+pub(crate) use process::{ProcessMemory, ProcessProbe, ProcessUsage};
+pub(crate) use tree::ProcessTree;
 
 /// A counter's value, just read.
 #[derive(Debug, Clone, Copy, PartialEq)]
