@@ -35,6 +35,7 @@ mod guard;
 mod host;
 mod identity;
 mod journal;
+pub mod launcher;
 mod mapping;
 mod probes;
 mod recorder;
@@ -50,5 +51,5 @@ pub use checkpoints::{
 pub use doctor::{Check, Report, Status, doctor};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
-pub use recover::{Recovered, recover};
+pub use recover::{Recovered, recover, recover_dead};
 pub use run_folder::{Existing, RUN_ID_VARIABLE, RUN_VARIABLE};

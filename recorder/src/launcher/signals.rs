@@ -101,6 +101,22 @@ impl SignalQueue {
         }
     }
 
+    /// From here on these signals do what they always do: the way out for whoever does not want to wait for a disk that
+    /// hangs.
+    pub(crate) fn let_through(&self, signals: &[i32]) {
+        // Those that have come were meant for the command.
+        while self.next().is_some() {}
+        // SAFETY: the set is initialised before it is read; the mask is that of this thread.
+        unsafe {
+            let mut set = MaybeUninit::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), *signal);
+            }
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+        }
+    }
+
     /// To wait for.
     pub(crate) fn fd(&self) -> i32 {
         self.fd.as_raw_fd()

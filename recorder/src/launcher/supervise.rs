@@ -3,7 +3,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd as _;
 use std::time::Instant;
 
 use super::child::ChildEnd;
@@ -64,12 +63,12 @@ impl<'a> Supervisor<'a> {
     /// Until the command is over.
     pub(crate) fn wait(&mut self, companion: &mut dyn Companion) -> Reaped {
         loop {
-            // Before signals: one that is meant for a command which is over goes nowhere.
-            if let Some(ended) = self.reap(companion) {
-                return ended;
-            }
+            // Before children: the signal that tells of one is read here, and is not to be read after the look at it.
             while let Some(signal) = self.signals.next() {
                 self.take(signal, companion);
+            }
+            if let Some(ended) = self.reap(companion) {
+                return ended;
             }
             self.bell.quiet();
             companion.rung();
@@ -78,17 +77,9 @@ impl<'a> Supervisor<'a> {
                 companion.overdue();
                 continue;
             }
-            if self.is_pending() {
-                continue;
-            }
             let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
             wait_for(&[self.signals.fd(), self.bell.fd()], timeout);
         }
-    }
-
-    /// Whether a child has something to say whose SIGCHLD was read together with another's.
-    fn is_pending(&self) -> bool {
-        false
     }
 
     fn take(&mut self, signal: Arrived, companion: &mut dyn Companion) {
@@ -139,16 +130,22 @@ impl<'a> Supervisor<'a> {
 
     fn stop_with_the_command(&mut self, signal: i32) {
         stop_self(signal);
+        // The SIGCONT that ended this is among the signals that come next.
         self.was_continued = true;
-        self.continue_the_command();
     }
 
     /// A shell continues the process group; a command that has a group of its own is not in it.
-    fn continue_the_command(&mut self) {
-        // SAFETY: the child has not been waited for, so the pid is its own; continuing one that runs changes nothing.
-        unsafe { libc::kill(self.child, libc::SIGCONT) };
-        self.stopped_by = None;
+    fn continue_the_command(&self) {
+        if is_stopped(self.child) {
+            // SAFETY: the child has not been waited for, so the pid is its own.
+            unsafe { libc::kill(self.child, libc::SIGCONT) };
+        }
     }
+}
+
+fn is_stopped(pid: libc::pid_t) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T')))
 }
 
 fn is_over(status: i32) -> bool {
@@ -174,20 +171,4 @@ pub(crate) fn become_subreaper() -> io::Result<()> {
     // SAFETY: the call takes numbers.
     let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// A handle on process `pid` that can be read once it is over.
-pub(crate) fn process_handle(pid: u32) -> io::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd as _;
-    // SAFETY: the call takes numbers; the descriptor is new and nobody else's.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid), 0 as libc::c_long);
-        if fd == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        #[allow(clippy::cast_possible_truncation, reason = "descriptors are small numbers")]
-        let fd = std::os::fd::OwnedFd::from_raw_fd(fd as i32);
-        debug_assert!(fd.as_raw_fd() >= 0);
-        Ok(fd)
-    }
 }

@@ -1,44 +1,59 @@
 //! `tidegauge-record`: what concerns recording, from the command line.
+//!
+//! Parses arguments, and maps what comes of them to exit codes; everything else is in the library.
 
-use std::path::PathBuf;
+mod arguments;
+mod at_start;
+
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use tidegauge_recorder::launcher::{self, OWN_ERROR};
 
-/// Record the memory of programs; seal what a crash left.
-#[derive(Debug, Parser)]
-#[command(name = "tidegauge-record", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Seal the journal of a trace whose program crashed or was killed, so that other tools read it too
-    Recover {
-        /// Trace folder
-        run: PathBuf,
-    },
-}
-
-/// Its own errors; what a recorded command returns is passed through.
-const OWN_ERROR: u8 = 125;
+use arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Recover { run } => match recover(&run) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("tidegauge-record: {error}");
-                ExitCode::from(OWN_ERROR)
-            }
-        },
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // To standard error, or for --help and --version to standard output; nothing is lost if that is closed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(OWN_ERROR) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Some(Command::Recover { run }) => own_result(recover(&run)),
+        Some(Command::Doctor { folder, json }) => own_result(doctor(folder.as_deref(), json)),
+        None => launch(arguments.launch),
     }
 }
 
-fn recover(run: &std::path::Path) -> tidegauge_recorder::Result<()> {
-    let recovered = tidegauge_recorder::recover(run)?;
+fn launch(arguments: arguments::Launch) -> ExitCode {
+    let launched = arguments.into_config(at_start::look()).and_then(|config| {
+        launcher::launch(&config).map_err(|error| (error.exit_code(), error.to_string()))
+    });
+    match launched {
+        Ok(outcome) => ExitCode::from(outcome.exit_code),
+        Err((code, error)) => {
+            say(&error);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn own_result(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error);
+            ExitCode::from(OWN_ERROR)
+        }
+    }
+}
+
+fn recover(run: &Path) -> Result<(), String> {
+    let recovered = tidegauge_recorder::recover(run).map_err(|error| error.to_string())?;
     if recovered.is_empty() {
         eprintln!("nothing to recover: every process of this trace is sealed: {}", run.display());
     }
@@ -52,4 +67,17 @@ fn recover(run: &std::path::Path) -> tidegauge_recorder::Result<()> {
         }
     }
     Ok(())
+}
+
+fn doctor(folder: Option<&Path>, json: bool) -> Result<(), String> {
+    use std::io::Write as _;
+    let report = tidegauge_recorder::doctor(folder);
+    let text = if json { format!("{:#}\n", report.to_json()) } else { report.to_string() };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("writing: {error}"))
+}
+
+/// Unlike `eprintln!` this does not panic where standard error is closed or full.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "tidegauge-record: {line}");
 }

@@ -1,0 +1,61 @@
+//! What the recorded command finds in its environment, so that recorders in it write into the same run.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::run_folder::{RUN_ID_VARIABLE, RUN_VARIABLE};
+
+/// Environment variable: how often a recorder in the process samples, as `100ms`.
+pub const INTERVAL_VARIABLE: &str = "TIDEGAUGE_INTERVAL";
+/// Environment variable: how many records a recorder in the process keeps, the newest ones.
+pub const RING_VARIABLE: &str = "TIDEGAUGE_RING";
+/// Environment variable: which steps' allocations a recorder in the process records, as `FIRST/EVERY`.
+pub const WINDOWS_VARIABLE: &str = "TIDEGAUGE_WINDOWS";
+
+/// What recorders in the command are told.
+#[derive(Debug, Clone, Default)]
+pub struct InProcess {
+    /// See [`INTERVAL_VARIABLE`].
+    pub interval: Option<Duration>,
+    /// See [`RING_VARIABLE`].
+    pub ring: Option<u64>,
+    /// See [`WINDOWS_VARIABLE`].
+    pub windows: Option<String>,
+}
+
+/// The variables for a command that is recorded into `run`.
+pub(crate) fn variables(run: &Path, run_id: &str, in_process: &InProcess) -> Vec<(&'static str, OsString)> {
+    // The command may go elsewhere.
+    let run = std::path::absolute(run).unwrap_or_else(|_| run.to_owned());
+    let mut variables = vec![(RUN_VARIABLE, run.into_os_string()), (RUN_ID_VARIABLE, run_id.into())];
+    let interval = in_process.interval.map(|interval| match interval.as_micros() {
+        micros if micros.is_multiple_of(1000) => format!("{}ms", micros / 1000),
+        micros => format!("{micros}us"),
+    });
+    let others = [
+        (INTERVAL_VARIABLE, interval),
+        (RING_VARIABLE, in_process.ring.map(|records| records.to_string())),
+        (WINDOWS_VARIABLE, in_process.windows.clone()),
+    ];
+    variables.extend(others.into_iter().filter_map(|(name, value)| Some((name, value?.into()))));
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_is_named_from_everywhere() {
+        let in_process = InProcess { interval: Some(Duration::from_millis(20)), ..InProcess::default() };
+        let variables = variables(Path::new("runs/a"), "id", &in_process);
+        let run = std::env::current_dir().unwrap().join("runs/a");
+        let expected = vec![
+            (RUN_VARIABLE, run.into_os_string()),
+            (RUN_ID_VARIABLE, "id".into()),
+            (INTERVAL_VARIABLE, "20ms".into()),
+        ];
+        assert_eq!(variables, expected);
+    }
+}
