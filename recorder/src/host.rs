@@ -3,20 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
+use crate::probes::process::ProcessMemory;
+use crate::probes::process_stat::status_bytes;
+
 /// Reads this process's memory.
 #[derive(Debug)]
 pub(crate) struct HostProbe {
     statm: File,
     page_bytes: u64,
-}
-
-/// Memory of the process, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HostMemory {
-    pub(crate) virtual_bytes: u64,
-    /// Resident, shared pages included.
-    pub(crate) rss_bytes: u64,
-    pub(crate) shared_bytes: u64,
 }
 
 impl HostProbe {
@@ -25,21 +19,17 @@ impl HostProbe {
         Some(Self { statm, page_bytes: rustix::param::page_size() as u64 })
     }
 
-    pub(crate) fn read(&self) -> Option<HostMemory> {
+    pub(crate) fn read(&self) -> Option<ProcessMemory> {
         // Seven numbers of at most 20 digits. No heap: checkpoints may be set in odd places.
         let mut text = [0; 160];
         let length = self.statm.read_at(&mut text, 0).ok()?;
-        let mut pages = std::str::from_utf8(&text[..length]).ok()?.split_ascii_whitespace();
-        let mut next = || Some(pages.next()?.parse::<u64>().ok()? * self.page_bytes);
-        Some(HostMemory { virtual_bytes: next()?, rss_bytes: next()?, shared_bytes: next()? })
+        ProcessMemory::parse(text.get(..length)?, self.page_bytes)
     }
 }
 
 /// Highest resident size so far, as the kernel kept it: not a sampled figure.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    status_bytes(&std::fs::read("/proc/self/status").ok()?, "VmHWM")
 }
 
 #[cfg(test)]

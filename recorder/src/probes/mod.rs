@@ -7,9 +7,16 @@
 #![allow(dead_code, unused_imports)]
 
 mod cgroup;
+mod cgroup_folder;
+pub(crate) mod collected;
 mod node;
 mod nvml;
-mod process;
+mod pressure;
+mod proc_file;
+pub(crate) mod process;
+pub(crate) mod process_stat;
+#[cfg(test)]
+mod test_process;
 mod tree;
 
 use tidegauge_schemas::metrics::Metric;
