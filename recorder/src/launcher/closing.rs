@@ -91,7 +91,7 @@ impl Closing<'_> {
         let known = [extremes.tree_rss_bytes, largest];
         let Some(peak) = known.into_iter().flatten().reduce(f64::max) else { return "unknown".to_owned() };
         let largest = largest.map(|largest| format!("largest process {}", bytes(largest)));
-        let processes = extremes.processes.filter(|count| *count > 1.0);
+        let processes = Some(self.closed.tree.most_processes).filter(|count| *count > 1);
         let processes = processes.map(|count| format!("up to {count} processes"));
         let details: Vec<String> = largest.into_iter().chain(processes).collect();
         if details.is_empty() { bytes(peak) } else { format!("{}   ({})", bytes(peak), details.join("; ")) }
@@ -182,7 +182,7 @@ mod tests {
     fn the_block_says_what_there_is_to_say() {
         let mut closed = Closed { run: PathBuf::from("runs/a"), ..Closed::default() };
         closed.extremes.tree_rss_bytes = Some(4.21 * (1u64 << 30) as f64);
-        closed.extremes.processes = Some(9.0);
+        closed.tree.most_processes = 9;
         let gib = |gib: f64| Some(gib * (1u64 << 30) as f64);
         let device = DeviceExtremes { used_bytes: gib(71.3), total_bytes: gib(79.2), tree_used_bytes: None };
         closed.extremes.devices.insert(0, device);

@@ -11,8 +11,6 @@ use crate::probes::Reading;
 pub(crate) struct Extremes {
     /// Resident memory of the whole tree at one moment.
     pub(crate) tree_rss_bytes: Option<f64>,
-    /// Processes of the tree at one moment.
-    pub(crate) processes: Option<f64>,
     /// By device.
     pub(crate) devices: BTreeMap<i16, DeviceExtremes>,
 }
@@ -33,7 +31,6 @@ impl Extremes {
         }
         let place = match reading.metric {
             metrics::TREE_RSS => &mut self.tree_rss_bytes,
-            metrics::TREE_PROCESSES => &mut self.processes,
             metrics::GPU_USED => &mut self.devices.entry(reading.device).or_default().used_bytes,
             metrics::GPU_TOTAL => &mut self.devices.entry(reading.device).or_default().total_bytes,
             metrics::GPU_TREE_USED => &mut self.devices.entry(reading.device).or_default().tree_used_bytes,

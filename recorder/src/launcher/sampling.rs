@@ -19,6 +19,9 @@ use crate::ticks;
 
 /// How often new processes are looked for, which takes a walk through `/proc`.
 const DISCOVER_EVERY: Duration = Duration::from_millis(500);
+/// The second look comes after this, and from there on they become rarer: a program that begins starts most of its
+/// processes, and a short one is over by then.
+const FIRST_DISCOVERY_AFTER: Duration = Duration::from_millis(20);
 /// How often what costs more is read: kernel's peaks, swap, page faults, the control group.
 const FULL_EVERY: Duration = Duration::from_secs(1);
 /// How long a thread may hang in the kernel at the end before it is left behind.
@@ -92,6 +95,8 @@ pub(crate) struct TreeSummary {
     pub(crate) peak_rss_bytes: Option<u64>,
     /// All that were ever found in it.
     pub(crate) pids: HashSet<u32>,
+    /// Most of them at one moment.
+    pub(crate) most_processes: usize,
     /// Processes of the control group that the kernel has killed for want of memory meanwhile.
     pub(crate) oom_kills: Option<u64>,
 }
@@ -120,14 +125,16 @@ impl TreeSampler {
         let mut summary = TreeSummary::default();
         let start = Instant::now();
         let mut samples = Schedule::new(start, self.interval);
-        let mut discoveries = Schedule::new(start, DISCOVER_EVERY);
+        let (mut next_discovery, mut pause) = (start, FIRST_DISCOVERY_AFTER);
         let mut full = Schedule::new(start, FULL_EVERY.max(self.interval));
         let mut account = Account::default();
         loop {
             let is_last = stop.is_set();
             let now = Instant::now();
-            if is_last || discoveries.take(now).is_some() {
-                self.discover(&mut tree, &mut summary.pids);
+            if is_last || now >= next_discovery {
+                self.discover(&mut tree, &mut summary);
+                next_discovery = now + pause;
+                pause = (pause * 2).min(DISCOVER_EVERY);
             }
             let due = samples.take(now);
             if is_last || due.is_some() {
@@ -144,7 +151,7 @@ impl TreeSampler {
             if is_last {
                 break;
             }
-            let next = samples.next().min(discoveries.next());
+            let next = samples.next().min(next_discovery);
             std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
         summary.peak_rss_bytes = tree.peak_rss_bytes();
@@ -153,7 +160,7 @@ impl TreeSampler {
         summary
     }
 
-    fn discover(&self, tree: &mut ProcessTree, ever: &mut HashSet<u32>) {
+    fn discover(&self, tree: &mut ProcessTree, summary: &mut TreeSummary) {
         for &helper in self.helpers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             tree.leave_out(helper);
         }
@@ -161,7 +168,8 @@ impl TreeSampler {
         let mut pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner);
         pids.clear();
         pids.extend(tree.pids());
-        ever.extend(pids.iter());
+        summary.pids.extend(pids.iter());
+        summary.most_processes = summary.most_processes.max(pids.len());
     }
 }
 

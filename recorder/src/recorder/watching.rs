@@ -28,11 +28,6 @@ impl Recorder {
         &self.info.run_id
     }
 
-    /// Rank that this process records as.
-    pub(crate) fn rank(&self) -> u32 {
-        self.info.rank
-    }
-
     /// Host that this process records on.
     pub(crate) fn host(&self) -> &str {
         &self.info.host

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tidegauge_tests::counts::Counts;
 use tidegauge_tests::deed::{fork, wait_for};
 use tidegauge_tests::signals::{END, READY};
@@ -39,21 +39,18 @@ fn main() -> Result<()> {
         stay(&counts);
         0
     };
-    // SAFETY: this program has one thread, so a child may do all that it could.
-    unsafe {
-        fork(own_session)?;
-        let parent = fork(|| {
-            // SAFETY: as above.
-            let child = unsafe { fork(orphan) };
-            i32::from(child.is_err())
-        })?;
-        wait_for(parent);
-        counts.set(READY, u64::from(std::process::id()));
-        while counts.get(END) == 0 {
-            wait_for(fork(|| 0)?);
-            counts.set(3, counts.get(3) + 1);
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    // SAFETY: this program has one thread, so a child may do all that it could; likewise below.
+    unsafe { fork(own_session)? };
+    // SAFETY: as above, twice.
+    let parent = unsafe { fork(|| i32::from(fork(orphan).is_err()))? };
+    ensure!(wait_for(parent) == Some(0), "there is no orphan");
+    counts.set(READY, u64::from(std::process::id()));
+    while counts.get(END) == 0 {
+        // SAFETY: as above.
+        let child = unsafe { fork(|| 0)? };
+        ensure!(wait_for(child) == Some(0), "a child did not come and go");
+        counts.set(3, counts.get(3) + 1);
+        std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // To standard error, or for --help and --version to standard output; nothing is lost if that is closed.
             let _ = error.print();
+            if error.kind() == clap::error::ErrorKind::UnknownArgument {
+                say("a command to be recorded stands behind `--`: tidegauge-record -o RUN -- python3 train.py");
+            }
             return if error.use_stderr() { ExitCode::from(OWN_ERROR) } else { ExitCode::SUCCESS };
         }
     };
