@@ -26,6 +26,8 @@
 //! traces are interpreted is none of this crate's business.
 
 mod active;
+#[cfg_attr(not(test), allow(dead_code, reason = "the launcher and the recorder do not watch alerts yet"))]
+mod alerts;
 mod allocator;
 mod background;
 mod checkpoints;
@@ -44,6 +46,7 @@ mod run_folder;
 mod sealer;
 mod ticks;
 
+pub use alerts::{Alert, AlertError};
 pub use allocator::RecordingAllocator;
 pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::alert_grammar;
 use crate::journal::{CHUNK_BYTES, CHUNK_HEADER_BYTES, SLOTS_PER_CHUNK};
 use crate::kinds::{Category, CheckpointKind, EventKind};
 use crate::metrics;
@@ -70,6 +71,7 @@ pub fn markdown() -> String {
     words(&mut out, "Categories", Category::ALL.iter().map(|category| (category.as_str(), category.doc())));
     words(&mut out, "Metrics", metrics::ALL.iter().map(|metric| (metric.name, metric.doc)));
     let _ = writeln!(out, "\nA program's own counters bear the names that it gives them.");
+    alerts(&mut out);
     words(&mut out, "Metadata of parts", METADATA.into_iter());
     let _ = writeln!(
         out,
@@ -125,6 +127,12 @@ fn words<'a>(out: &mut String, heading: &str, words: impl Iterator<Item = (&'a s
     for (word, meaning) in words {
         let _ = writeln!(out, "| `{word}` | {meaning} |");
     }
+}
+
+fn alerts(out: &mut String) {
+    let (grammar, examples, metrics) =
+        (alert_grammar::GRAMMAR, alert_grammar::EXAMPLES, alert_grammar::METRICS);
+    let _ = write!(out, "\n## Alerts\n\n{grammar}\n```text\n{examples}```\n\n{metrics}");
 }
 
 fn journal(out: &mut String) {

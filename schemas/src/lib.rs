@@ -8,6 +8,7 @@
 //!
 //! It deliberately knows neither who writes traces nor how they are interpreted: no sampling, no replay.
 
+pub mod alert_grammar;
 mod checksum;
 mod column;
 mod error;
