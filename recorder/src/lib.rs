@@ -26,7 +26,7 @@
 //! traces are interpreted is none of this crate's business.
 
 mod active;
-#[cfg_attr(not(test), allow(dead_code, reason = "the launcher and the recorder do not watch alerts yet"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "recorders in the program do not watch alerts yet"))]
 mod alerts;
 mod allocator;
 mod background;

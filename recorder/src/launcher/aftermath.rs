@@ -31,7 +31,9 @@ pub(crate) fn recover_tree(closed: &Closed, host: &str, ends: &HashMap<u32, Chil
     match recover_where(&closed.run, &choose) {
         Ok(recovered) => recovered,
         Err(error) => {
-            run_folder::say(&format!("not everything could be sealed, `tidegauge-record recover` can: {error}"));
+            run_folder::say(&format!(
+                "not everything could be sealed, `tidegauge-record recover` can: {error}"
+            ));
             Vec::new()
         }
     }

@@ -7,12 +7,14 @@ use std::time::Instant;
 use tidegauge_schemas::liveness;
 use tidegauge_schemas::process::Watched;
 
+use super::alert_work::AlertWork;
 use super::closing::{Closing, subject};
 use super::error::LaunchError;
+use super::inherited::Inherited;
 use super::recording::Recording;
 use super::sampling::Subject;
 use super::signals::SignalQueue;
-use super::wake::wait_for;
+use super::wake::{Bell, wait_for};
 use super::{LaunchConfig, Outcome, run_name};
 use crate::run_folder::say;
 
@@ -33,13 +35,19 @@ pub(crate) fn run(config: &LaunchConfig, pid: u32) -> Result<Outcome, LaunchErro
     let run = config.run.clone().unwrap_or_else(|| run_name::default_run(&words));
     let mut recording = Recording::open(&run, command)?;
     let run = recording.run().to_owned();
-    let signals = SignalQueue::of(&ENDING).map_err(LaunchError::system("cannot wait for signals"))?;
+    let inherited = Inherited::with_signals(config.at_start);
+    let mut taken = ENDING.to_vec();
+    taken.push(libc::SIGCHLD);
+    let signals = SignalQueue::of(&taken).map_err(LaunchError::system("cannot wait for signals"))?;
     let started = Instant::now();
+    let bell = Bell::new().map_err(LaunchError::system("cannot make an event"))?;
+    let mut alerts = AlertWork::new(config, &mut recording, &bell, inherited);
     recording.watch(Subject::Process(pid), config);
     let until = config.duration.and_then(|duration| started.checked_add(duration));
-    let is_over = wait(&process, &signals, until);
+    let is_over = wait(&process, &signals, &bell, until, &mut alerts);
     signals.let_through(&ENDING);
     recording.end_sampling();
+    alerts.finish();
     let peak_rss_bytes = recording.summary().peak_rss_bytes;
     let is_oom_killed = recording.summary().oom_kills.filter(|kills| *kills == 0).map(|_| false);
     let closed = recording.close(Watched { pid, is_oom_killed, peak_rss_bytes, ..Watched::default() });
@@ -56,7 +64,6 @@ pub(crate) fn run(config: &LaunchConfig, pid: u32) -> Result<Outcome, LaunchErro
             is_oom_killed: None,
             closed: &closed,
             recovered: &[],
-            alerts: &[],
         };
         super::print(&closing.text());
     }
@@ -64,17 +71,28 @@ pub(crate) fn run(config: &LaunchConfig, pid: u32) -> Result<Outcome, LaunchErro
 }
 
 /// Whether the process is over.
-fn wait(process: &OwnedFd, signals: &SignalQueue, until: Option<Instant>) -> bool {
+fn wait(
+    process: &OwnedFd,
+    signals: &SignalQueue,
+    bell: &Bell,
+    until: Option<Instant>,
+    alerts: &mut AlertWork,
+) -> bool {
     loop {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let ready = wait_for(&[process.as_raw_fd(), signals.fd()], timeout);
+        let ready = wait_for(&[process.as_raw_fd(), signals.fd(), bell.fd()], timeout);
         if ready.first() == Some(&true) {
             return true;
         }
-        let is_asked = std::iter::from_fn(|| signals.next()).any(|signal| ENDING.contains(&signal.number));
-        if is_asked || until.is_some_and(|until| until <= Instant::now()) {
+        let came: Vec<i32> = std::iter::from_fn(|| signals.next()).map(|signal| signal.number).collect();
+        if came.iter().any(|signal| ENDING.contains(signal))
+            || until.is_some_and(|until| until <= Instant::now())
+        {
             return false;
         }
+        bell.quiet();
+        alerts.reap();
+        alerts.start_commands();
     }
 }
 

@@ -23,8 +23,6 @@ pub(crate) struct Closing<'a> {
     pub(crate) is_oom_killed: Option<bool>,
     pub(crate) closed: &'a Closed,
     pub(crate) recovered: &'a [Recovered],
-    /// Alerts and how often they fired.
-    pub(crate) alerts: &'a [(String, u64)],
 }
 
 impl Closing<'_> {
@@ -40,9 +38,12 @@ impl Closing<'_> {
             let Some(used) = device.used_bytes.or(device.tree_used_bytes) else { continue };
             let of = device.total_bytes.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
             let own = device.tree_used_bytes.map(|own| format!("   (this program {})", bytes(own)));
-            row("peak device memory", &format!("gpu {index}: {}{of}{}", bytes(used), own.unwrap_or_default()));
+            row(
+                "peak device memory",
+                &format!("gpu {index}: {}{of}{}", bytes(used), own.unwrap_or_default()),
+            );
         }
-        for (rule, times) in self.alerts {
+        for (rule, times) in &self.closed.alerts {
             row("alert", &format!("{rule}   ({})", counted(*times, "time", "times")));
         }
         if !self.closed.notes.is_empty() {
@@ -50,8 +51,11 @@ impl Closing<'_> {
         }
         if !self.recovered.is_empty() {
             let records: u64 = self.recovered.iter().map(|process| process.records).sum();
-            let processes = counted(self.recovered.len() as u64, "process that did not stop its recorder",
-                "processes that did not stop their recorders");
+            let processes = counted(
+                self.recovered.len() as u64,
+                "process that did not stop its recorder",
+                "processes that did not stop their recorders",
+            );
             row("sealed", &format!("{} of {processes}", counted(records, "record", "records")));
         }
         let run = word(&self.closed.run);
@@ -123,7 +127,11 @@ pub(crate) fn subject(command: &[OsString]) -> String {
 fn word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = text.chars().all(|c| c.is_alphanumeric() || "-_./+=:,@%".contains(c));
-    if is_plain && !text.is_empty() { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if is_plain && !text.is_empty() {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn counted(number: u64, one: &str, several: &str) -> String {
@@ -187,6 +195,7 @@ mod tests {
         let device = DeviceExtremes { used_bytes: gib(71.3), total_bytes: gib(79.2), tree_used_bytes: None };
         closed.extremes.devices.insert(0, device);
         closed.notes = vec!["no pressure figures; mount cgroup2".to_owned(), "no swap".to_owned()];
+        closed.alerts = vec![("rss > 4GiB".to_owned(), 2)];
         let closing = Closing {
             subject: subject(&["python3".into(), "train.py".into()]),
             end: Some(ChildEnd::Killed(libc::SIGKILL)),
@@ -196,7 +205,6 @@ mod tests {
             is_oom_killed: Some(true),
             closed: &closed,
             recovered: &[],
-            alerts: &[("rss > 4GiB".to_owned(), 2)],
         };
         let expected = "\
 tidegauge: python3 train.py was killed by SIGKILL: the kernel was out of memory, after 12 min 3 s
@@ -212,7 +220,8 @@ tidegauge: python3 train.py was killed by SIGKILL: the kernel was out of memory,
 
     #[test]
     fn sizes_durations_and_paths_are_for_people() {
-        let sizes = [(0.0, "0 B"), (1023.0, "1.00 KiB"), (1536.0, "1.50 KiB"), (1e9, "954 MiB"), (1e12, "931 GiB")];
+        let sizes =
+            [(0.0, "0 B"), (1023.0, "1.00 KiB"), (1536.0, "1.50 KiB"), (1e9, "954 MiB"), (1e12, "931 GiB")];
         for (number, text) in sizes {
             assert_eq!(bytes(number), text);
         }

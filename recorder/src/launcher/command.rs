@@ -8,6 +8,7 @@ use std::time::Instant;
 use tidegauge_schemas::process::Watched;
 
 use super::aftermath::recover_tree;
+use super::alert_work::AlertWork;
 use super::child::{self, ChildEnd};
 use super::closing::{Closing, subject};
 use super::error::LaunchError;
@@ -33,9 +34,9 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
     if let (Err(error), Some(recording)) = (become_subreaper(), &recording) {
         recording.note(format!("processes whose parent has ended are not found: {error}"));
     }
-    let variables = recording.as_ref().map(|recording| {
-        environment::variables(recording.run(), recording.run_id(), &config.in_process)
-    });
+    let variables = recording
+        .as_ref()
+        .map(|recording| environment::variables(recording.run(), recording.run_id(), config));
     // What comes before there is a command would be lost on it.
     let early: Vec<_> = std::iter::from_fn(|| signals.next()).collect();
     let own_peak_bytes = host::peak_rss_bytes();
@@ -52,8 +53,16 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
     };
     early.into_iter().filter(|signal| signal.number != libc::SIGCHLD).for_each(|signal| signal.pass_on(pid));
     let run = recording.as_ref().map(|recording| recording.run().to_owned());
-    let mut attendant = Attendant { recording, run, sampling_ends: None, ends: HashMap::new(), largest_bytes: 0 };
+    let mut attendant = Attendant {
+        recording,
+        run,
+        alerts: AlertWork::default(),
+        sampling_ends: None,
+        ends: HashMap::new(),
+        largest_bytes: 0,
+    };
     if let Some(recording) = &mut attendant.recording {
+        attendant.alerts = AlertWork::new(config, recording, &bell, inherited);
         recording.watch(Subject::OwnChildren, config);
         attendant.sampling_ends = config.duration.and_then(|duration| started.checked_add(duration));
     }
@@ -64,8 +73,10 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
     attendant.reaped(ended);
     // What the kernel kept of the command counts this process as well, of which it was a copy before it was executed.
     let is_its_own = own_peak_bytes.is_none_or(|own| attendant.largest_bytes > own);
-    let Attendant { recording, run, ends, largest_bytes, .. } = attendant;
-    if let Some(recording) = recording {
+    let Attendant { recording, run, ends, largest_bytes, mut alerts, .. } = attendant;
+    if let Some(mut recording) = recording {
+        recording.end_sampling();
+        alerts.finish();
         let facts = Facts { ended, duration, ends, largest_bytes: is_its_own.then_some(largest_bytes) };
         finish(config, command, recording, &facts);
     }
@@ -98,8 +109,7 @@ struct Facts {
     largest_bytes: Option<u64>,
 }
 
-fn finish(config: &LaunchConfig, command: &[OsString], mut recording: Recording, facts: &Facts) {
-    recording.end_sampling();
+fn finish(config: &LaunchConfig, command: &[OsString], recording: Recording, facts: &Facts) {
     let host = recording.host().to_owned();
     let end = facts.ended.end;
     let summary = recording.summary();
@@ -131,7 +141,6 @@ fn finish(config: &LaunchConfig, command: &[OsString], mut recording: Recording,
         is_oom_killed,
         closed: &closed,
         recovered: &recovered,
-        alerts: &[],
     };
     super::print(&closing.text());
 }
@@ -140,12 +149,17 @@ fn finish(config: &LaunchConfig, command: &[OsString], mut recording: Recording,
 struct Attendant {
     recording: Option<Recording>,
     run: Option<PathBuf>,
+    alerts: AlertWork,
     sampling_ends: Option<Instant>,
     ends: HashMap<u32, ChildEnd>,
     largest_bytes: u64,
 }
 
 impl Companion for Attendant {
+    fn rung(&mut self) {
+        self.alerts.start_commands();
+    }
+
     fn dump(&mut self) {
         if let Some(run) = self.run.as_deref() {
             dump::request(run);
@@ -153,6 +167,9 @@ impl Companion for Attendant {
     }
 
     fn reaped(&mut self, process: Reaped) {
+        if self.alerts.reaped(process.pid) {
+            return;
+        }
         self.ends.insert(process.pid, process.end);
         self.largest_bytes = self.largest_bytes.max(process.max_rss_bytes);
     }

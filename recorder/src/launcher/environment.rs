@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use super::LaunchConfig;
+use crate::alerts::{self, ALERTS_VARIABLE};
 use crate::run_folder::{RUN_ID_VARIABLE, RUN_VARIABLE};
 
 /// Environment variable: how often a recorder in the process samples, as `100ms`.
@@ -25,7 +27,9 @@ pub struct InProcess {
 }
 
 /// The variables for a command that is recorded into `run`.
-pub(crate) fn variables(run: &Path, run_id: &str, in_process: &InProcess) -> Vec<(&'static str, OsString)> {
+pub(crate) fn variables(run: &Path, run_id: &str, config: &LaunchConfig) -> Vec<(&'static str, OsString)> {
+    let in_process = &config.in_process;
+    let alerts = alerts::join(config.alerts.iter().filter(|alert| alert.needs_process()));
     // The command may go elsewhere.
     let run = std::path::absolute(run).unwrap_or_else(|_| run.to_owned());
     let mut variables = vec![(RUN_VARIABLE, run.into_os_string()), (RUN_ID_VARIABLE, run_id.into())];
@@ -37,6 +41,7 @@ pub(crate) fn variables(run: &Path, run_id: &str, in_process: &InProcess) -> Vec
         (INTERVAL_VARIABLE, interval),
         (RING_VARIABLE, in_process.ring.map(|records| records.to_string())),
         (WINDOWS_VARIABLE, in_process.windows.clone()),
+        (ALERTS_VARIABLE, Some(alerts).filter(|alerts| !alerts.is_empty())),
     ];
     variables.extend(others.into_iter().filter_map(|(name, value)| Some((name, value?.into()))));
     variables
@@ -45,16 +50,20 @@ pub(crate) fn variables(run: &Path, run_id: &str, in_process: &InProcess) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launcher::Target;
 
     #[test]
     fn the_run_is_named_from_everywhere() {
-        let in_process = InProcess { interval: Some(Duration::from_millis(20)), ..InProcess::default() };
-        let variables = variables(Path::new("runs/a"), "id", &in_process);
+        let mut config = LaunchConfig::new(Target::Process(1));
+        config.in_process.interval = Some(Duration::from_millis(20));
+        config.alerts = vec!["rss > 1GiB".parse().unwrap(), "allocated > 1GiB".parse().unwrap()];
+        let variables = variables(Path::new("runs/a"), "id", &config);
         let run = std::env::current_dir().unwrap().join("runs/a");
         let expected = vec![
             (RUN_VARIABLE, run.into_os_string()),
             (RUN_ID_VARIABLE, "id".into()),
             (INTERVAL_VARIABLE, "20ms".into()),
+            (ALERTS_VARIABLE, "allocated > 1GiB".into()),
         ];
         assert_eq!(variables, expected);
     }

@@ -38,10 +38,6 @@ pub enum LaunchError {
         pid: u32,
     },
 
-    /// An alert that cannot be watched for.
-    #[error("{0}")]
-    Alert(String),
-
     /// There can be no recording, and the command is not to run without.
     #[error("cannot record: {0}")]
     Record(#[from] crate::Error),

@@ -22,7 +22,10 @@ impl AtStart {
     pub fn look() -> Self {
         // SAFETY: F_GETFD takes a number and changes nothing.
         let is_closed = |fd: i32| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
-        Self { is_closed: [is_closed(0), is_closed(1), is_closed(2)], ignores_sigpipe: is_ignored(libc::SIGPIPE) }
+        Self {
+            is_closed: [is_closed(0), is_closed(1), is_closed(2)],
+            ignores_sigpipe: is_ignored(libc::SIGPIPE),
+        }
     }
 }
 
@@ -51,17 +54,41 @@ impl Inherited {
         Self { at_start, mask, ignores_sigchld }
     }
 
+    /// Has children waited for, and leaves signals alone; what was before.
+    pub(crate) fn with_signals(at_start: AtStart) -> Self {
+        let ignores_sigchld = is_ignored(libc::SIGCHLD);
+        // SAFETY: the set is initialised by the call before it is read; without a new set it only reads. The disposition
+        // has no handler to call.
+        let mask = unsafe {
+            let mut now = MaybeUninit::<libc::sigset_t>::zeroed();
+            libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), now.as_mut_ptr());
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+            now.assume_init()
+        };
+        Self { at_start, mask, ignores_sigchld }
+    }
+
     /// In a forked child, before it becomes the program: sets everything as it was.
     ///
     /// # Safety
     /// Only for a child between fork and exec: it closes standard descriptors.
     pub(crate) unsafe fn restore(&self) {
+        for (fd, _) in (0..).zip(self.at_start.is_closed).filter(|(_, is_closed)| *is_closed) {
+            // SAFETY: a call that a forked child may make; Rust has opened this for the launcher alone.
+            unsafe { libc::close(fd) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.restore_signals() };
+    }
+
+    /// As [`Self::restore`], without the descriptors.
+    ///
+    /// # Safety
+    /// Only for a child between fork and exec: it has signals delivered again.
+    pub(crate) unsafe fn restore_signals(&self) {
         // SAFETY: calls that a forked child may make; the mask is one that the kernel gave. It comes last: a signal that
         // waits is then delivered to what looks like the program.
         unsafe {
-            for (fd, _) in (0..).zip(self.at_start.is_closed).filter(|(_, is_closed)| *is_closed) {
-                libc::close(fd);
-            }
             if self.at_start.ignores_sigpipe {
                 libc::signal(libc::SIGPIPE, libc::SIG_IGN);
             }

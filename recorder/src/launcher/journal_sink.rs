@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegauge_schemas::metrics::Metric;
 use tidegauge_schemas::process::DeviceInfo;
 
+use super::alert_board::AlertBoard;
 use super::extremes::Extremes;
 use super::scribe::Message;
 use crate::active::Active;
@@ -20,11 +21,15 @@ pub(crate) enum Destination {
     NodeSamples,
 }
 
-/// Records readings, keeps the largest, hands notes on.
+/// Alerts, if there are any.
+pub(crate) type SharedAlerts = Option<Arc<Mutex<AlertBoard>>>;
+
+/// Records readings, keeps the largest, looks at alerts, hands notes on.
 #[derive(Debug)]
 pub(crate) struct JournalSink {
     active: &'static Active,
     extremes: Arc<Mutex<Extremes>>,
+    alerts: SharedAlerts,
     scribe: Sender<Message>,
     destination: Destination,
     /// Ids of the names of metrics that have been seen; the same few come again and again.
@@ -37,10 +42,11 @@ impl JournalSink {
     pub(crate) fn new(
         active: &'static Active,
         extremes: Arc<Mutex<Extremes>>,
+        alerts: SharedAlerts,
         scribe: Sender<Message>,
     ) -> Self {
         let destination = Destination::Samples;
-        Self { active, extremes, scribe, destination, names: Vec::new(), uuids: Vec::new() }
+        Self { active, extremes, alerts, scribe, destination, names: Vec::new(), uuids: Vec::new() }
     }
 
     /// From here on readings go to that table.
@@ -75,6 +81,10 @@ impl Sink for JournalSink {
             self.active.node_sample(metric, reading.device, uuid, reading.value);
         } else {
             self.active.sample_of(metric, reading.device, reading.pid, reading.value);
+        }
+        // After the reading, so that the row of an alert comes after what raised it.
+        if let Some(alerts) = &self.alerts {
+            alerts.lock().unwrap_or_else(PoisonError::into_inner).observe(&reading);
         }
     }
 

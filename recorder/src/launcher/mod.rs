@@ -12,6 +12,9 @@
 //! itself is killed, the command does not notice, and what was sampled until then is in the journal.
 
 mod aftermath;
+mod alert_board;
+mod alert_command;
+mod alert_work;
 mod attach;
 mod child;
 mod closing;
@@ -42,6 +45,8 @@ pub use error::{LaunchError, OWN_ERROR};
 pub use inherited::AtStart;
 pub use signals::signal_number;
 
+use crate::alerts::Alert;
+
 /// The shortest interval between samples: below it the sampler would be what it measures.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -65,6 +70,11 @@ pub struct LaunchConfig {
     pub in_process: InProcess,
     /// Devices by NVML's number; all if none.
     pub devices: Option<Vec<u32>>,
+    /// Thresholds. Those that only a recorder in the command can watch are handed on to it.
+    pub alerts: Vec<Alert>,
+    /// What `sh -c` is to run when one is crossed, with the alert in its environment: `TIDEGAUGE_ALERT`,
+    /// `TIDEGAUGE_ALERT_VALUE` and `TIDEGAUGE_RUN`.
+    pub on_alert: Option<OsString>,
     /// For how long. A command runs on afterwards; of a process that runs already, the recording ends.
     pub duration: Option<Duration>,
     /// A signal that is not passed on, but asks recorders in the command to write what they keep.
@@ -86,6 +96,8 @@ impl LaunchConfig {
             run: None,
             in_process: InProcess::default(),
             devices: None,
+            alerts: Vec::new(),
+            on_alert: None,
             duration: None,
             dump_signal: None,
             is_strict: false,

@@ -69,18 +69,25 @@ impl NodeSampler {
             if is_last {
                 return;
             }
-            let next = if nvml.is_some() { device_rounds.next().min(node_rounds.next()) } else { node_rounds.next() };
+            let next = if nvml.is_some() {
+                device_rounds.next().min(node_rounds.next())
+            } else {
+                node_rounds.next()
+            };
             std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
     }
 
     fn open_devices(&mut self) -> Option<NvmlProbe> {
         let opened = NvmlProbe::open();
-        let mut nvml = opened.inspect_err(|absent| self.sink.note(format!("devices are not sampled: {absent}"))).ok()?;
+        let mut nvml =
+            opened.inspect_err(|absent| self.sink.note(format!("devices are not sampled: {absent}"))).ok()?;
         if let Some(wanted) = &self.devices
             && let Err(unknown) = nvml.select(wanted)
         {
-            self.sink.note(format!("all devices are sampled: {unknown}"));
+            let line = format!("all devices are sampled: {unknown}");
+            let _ = self.scribe.send(Message::Say(line.clone()));
+            self.sink.note(line);
         }
         let devices = nvml.devices();
         self.sink.know(&devices);

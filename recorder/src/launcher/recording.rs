@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use tidegauge_schemas::process::Watched;
 
+use std::sync::mpsc::{Receiver, Sender};
+
 use super::LaunchConfig;
+use super::alert_board::{AlertBoard, Raised};
 use super::extremes::Extremes;
-use super::journal_sink::JournalSink;
+use super::journal_sink::{JournalSink, SharedAlerts};
 use super::node_claim::NodeClaim;
 use super::node_sampling::NodeSampler;
 use super::sampling::{SamplingThread, SharedPids, Subject, TreeSampler, TreeSummary};
 use super::scribe::{Message, Scribe};
+use super::wake::Bell;
 use crate::active::Active;
 use crate::error::{Error, Result};
 use crate::recorder::{DEFAULT_INTERVAL, Recorder};
@@ -28,9 +32,11 @@ pub(crate) struct Recording {
     extremes: Arc<Mutex<Extremes>>,
     pids: SharedPids,
     helpers: SharedPids,
+    alerts: SharedAlerts,
     tree: Option<SamplingThread<TreeSummary>>,
     node: Option<SamplingThread<()>>,
     summary: TreeSummary,
+    raised: Vec<(String, u64)>,
 }
 
 /// What there is to say at the end.
@@ -41,6 +47,8 @@ pub(crate) struct Closed {
     pub(crate) tree: TreeSummary,
     /// What could not be recorded.
     pub(crate) notes: Vec<String>,
+    /// Alerts that were raised, and how often.
+    pub(crate) alerts: Vec<(String, u64)>,
     /// Why the trace could not be closed.
     pub(crate) failure: Option<Error>,
 }
@@ -60,9 +68,11 @@ impl Recording {
             extremes: Arc::default(),
             pids: SharedPids::default(),
             helpers: SharedPids::default(),
+            alerts: None,
             tree: None,
             node: None,
             summary: TreeSummary::default(),
+            raised: Vec::new(),
         })
     }
 
@@ -81,10 +91,29 @@ impl Recording {
         &self.host
     }
 
+    /// Processes of ours that are none of the recorded ones.
+    pub(crate) fn helpers(&self) -> SharedPids {
+        self.helpers.clone()
+    }
+
+    /// Watches the alerts that can be watched from here; where to find those that were raised when `bell` has rung.
+    pub(crate) fn watch_alerts(&mut self, config: &LaunchConfig, bell: &Bell) -> Option<Receiver<Raised>> {
+        let alerts: Vec<_> = config.alerts.iter().filter(|alert| alert.is_for_launcher()).cloned().collect();
+        if alerts.is_empty() {
+            return None;
+        }
+        let (board, raised) = AlertBoard::new(alerts, self.active, self.scribe.messages(), bell.clone());
+        self.alerts = Some(Arc::new(Mutex::new(board)));
+        Some(raised)
+    }
+
     /// Begins to sample.
     pub(crate) fn watch(&mut self, subject: Subject, config: &LaunchConfig) {
         let interval = config.in_process.interval.unwrap_or(DEFAULT_INTERVAL).max(Duration::from_millis(1));
-        let sink = || JournalSink::new(self.active, self.extremes.clone(), self.scribe.messages());
+        let sink = || {
+            let (extremes, alerts) = (self.extremes.clone(), self.alerts.clone());
+            JournalSink::new(self.active, extremes, alerts, self.scribe.messages())
+        };
         let tree = TreeSampler {
             active: self.active,
             sink: sink(),
@@ -108,6 +137,11 @@ impl Recording {
         self.node = node.map_err(|error| self.note(format!("the node is not sampled: {error}"))).ok();
     }
 
+    /// Where lines and notes to be written go.
+    pub(crate) fn messages(&self) -> Sender<Message> {
+        self.scribe.messages()
+    }
+
     /// Adds what cannot be recorded.
     pub(crate) fn note(&self, note: String) {
         // The scribe ends after this recording only.
@@ -127,6 +161,11 @@ impl Recording {
         if let Some(Err(reason)) = self.node.take().map(SamplingThread::end) {
             self.note(format!("the thread that samples devices and the node {reason}"));
         }
+        if let Some(alerts) = self.alerts.take() {
+            let alerts = alerts.lock().unwrap_or_else(PoisonError::into_inner);
+            self.raised = alerts.counts().to_vec();
+            alerts.notes().into_iter().for_each(|note| self.note(note));
+        }
     }
 
     /// Highest resident size of one process, as the kernel kept it and as far as it was read; and how many processes of
@@ -139,8 +178,8 @@ impl Recording {
     pub(crate) fn close(mut self, watched: Watched) -> Closed {
         self.end_sampling();
         let extremes = self.extremes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut closed =
-            Closed { run: self.run, extremes, tree: self.summary, ..Closed::default() };
+        let (tree, alerts) = (self.summary, self.raised);
+        let mut closed = Closed { run: self.run, extremes, tree, alerts, ..Closed::default() };
         if let Some(mut recorder) = self.scribe.end() {
             let said = recorder.set_watched(watched);
             closed.notes = recorder.notes().to_vec();

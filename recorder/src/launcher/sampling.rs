@@ -53,7 +53,10 @@ pub(crate) struct SamplingThread<T> {
 }
 
 impl<T: Send + 'static> SamplingThread<T> {
-    pub(crate) fn start(name: &str, work: impl FnOnce(&StopFlag) -> T + Send + 'static) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        name: &str,
+        work: impl FnOnce(&StopFlag) -> T + Send + 'static,
+    ) -> std::io::Result<Self> {
         let stop = StopFlag::default();
         let (say, said) = channel();
         let seen = stop.clone();
@@ -156,15 +159,17 @@ impl TreeSampler {
         }
         summary.peak_rss_bytes = tree.peak_rss_bytes();
         let oom_kills = cgroup.as_ref().and_then(CgroupProbe::oom_kills);
-        summary.oom_kills = oom_kills.zip(oom_kills_before).map(|(after, before)| after.saturating_sub(before));
+        summary.oom_kills =
+            oom_kills.zip(oom_kills_before).map(|(after, before)| after.saturating_sub(before));
         summary
     }
 
     fn discover(&self, tree: &mut ProcessTree, summary: &mut TreeSummary) {
-        for &helper in self.helpers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            tree.leave_out(helper);
-        }
+        // Held meanwhile, so that none is started that would be taken for one of the tree.
+        let helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        helpers.iter().for_each(|helper| tree.leave_out(*helper));
         tree.discover();
+        drop(helpers);
         let mut pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner);
         pids.clear();
         pids.extend(tree.pids());

@@ -145,7 +145,9 @@ impl<'a> Supervisor<'a> {
 
 fn is_stopped(pid: libc::pid_t) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T')))
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+    })
 }
 
 fn is_over(status: i32) -> bool {

@@ -48,8 +48,7 @@ pub(crate) fn wait_for(fds: &[i32], timeout: Option<Duration>) -> Vec<bool> {
     let mut entries: Vec<libc::pollfd> =
         fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
     // A millisecond more than asked for rather than less: a caller that looks at the clock must not spin.
-    let millis =
-        timeout.map_or(-1, |timeout| i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX));
+    let millis = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX));
     // SAFETY: the kernel reads and writes as many entries as there are. Whatever ends the wait, the caller looks.
     unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, millis) };
     entries.iter().map(|entry| entry.revents != 0).collect()

@@ -50,14 +50,17 @@ fn a_command_that_is_not_there_leaves_no_trace() {
 #[test]
 fn standard_streams_and_environment_are_passed_on() {
     let launched = Launched::new();
-    let mut command = launched.command(&["sh".as_ref(), "-c".as_ref(), "cat; echo to stderr >&2; env".as_ref()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command =
+        launched.command(&["sh".as_ref(), "-c".as_ref(), "cat; echo to stderr >&2; env".as_ref()]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     {
         use std::io::Write as _;
         child.stdin.take().unwrap().write_all(b"through stdin\n").unwrap();
     }
     let output = child.wait_with_output().unwrap();
-    let (out, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (out, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(out.starts_with("through stdin\n") && errors.starts_with("to stderr\n"), "{out}{errors}");
     let run_id = Trace::open(&launched.run).unwrap().info.run_id;
     assert!(out.contains(&format!("\nTIDEGAUGE={}\n", launched.run.display())), "{out}");
@@ -218,10 +221,14 @@ fn all_processes_of_the_tree_are_found() {
     let before = counts.get(3);
     wait_until("children come and go", || counts.get(3) > before + 100);
     let zombies = |parent: u32| {
-        let stats = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            std::fs::read_to_string(entry.unwrap().path().join("stat")).ok()
-        });
-        stats.filter(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(&format!("Z {parent} ")))).count()
+        let stats = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path().join("stat")).ok());
+        stats
+            .filter(|stat| {
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(&format!("Z {parent} ")))
+            })
+            .count()
     };
     launched.end(1);
     assert!(launcher.wait().unwrap().success(), "{}", launched.errors());
@@ -246,7 +253,10 @@ fn a_recorder_in_the_command_writes_into_the_same_run() {
     assert!(!launched.folder.path().join("run-2").exists());
     let inside = launched.process(0, 1);
     let info = inside.info.as_ref().unwrap();
-    assert_eq!((info.pid, info.run_id.as_str()), (launched.pid().cast_unsigned(), trace.info.run_id.as_str()));
+    assert_eq!(
+        (info.pid, info.run_id.as_str()),
+        (launched.pid().cast_unsigned(), trace.info.run_id.as_str())
+    );
     assert_eq!(inside.ended, Ended::Clean);
     assert_eq!(inside.parts(Table::Events).iter().map(|part| part.rows).sum::<u64>(), 1000);
     assert!(launched.process(0, 0).info.unwrap().watched.is_some());
@@ -307,7 +317,8 @@ fn a_process_that_runs_already_is_attached_to() {
     let launched = Launched::new();
     let counts = launched.counts();
     let mut toucher = program("memory-toucher");
-    let mut toucher = tidegauge_tests::programs::Running::start(toucher.arg(launched.counts_path()).arg("100"));
+    let mut toucher =
+        tidegauge_tests::programs::Running::start(toucher.arg(launched.counts_path()).arg("100"));
     wait_until("it is ready", || counts.get(tidegauge_tests::signals::READY) > 0);
     let attach = |extra: &[&str]| {
         let mut command = program("tidegauge-record");
@@ -323,9 +334,11 @@ fn a_process_that_runs_already_is_attached_to() {
     let pid = launched.pid().cast_unsigned();
     assert!(largest(&rows, "rss_bytes", Some(pid)).unwrap() >= 100.0 * MIB);
     std::fs::remove_dir_all(&launched.run).unwrap();
-    let sampled = || Trace::open(&launched.run).is_ok() && {
-        let trace = Trace::open(&launched.run).unwrap();
-        !trace.processes().is_empty() && !samples(&launched.process(0, 0), Table::Samples).is_empty()
+    let sampled = || {
+        Trace::open(&launched.run).is_ok() && {
+            let trace = Trace::open(&launched.run).unwrap();
+            !trace.processes().is_empty() && !samples(&launched.process(0, 0), Table::Samples).is_empty()
+        }
     };
     // Until it is told to stop.
     let mut attached = attach(&[]);

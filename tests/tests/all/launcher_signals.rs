@@ -174,8 +174,11 @@ fn the_command_has_the_terminal() {
 fn a_shell_can_stop_and_continue_it() {
     let launched = Launched::new().option(&["-q"]);
     let inner = launched.program("signal-counter", &[]);
-    let words: Vec<String> = [inner.get_program()].into_iter().chain(inner.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy())).collect();
+    let words: Vec<String> = [inner.get_program()]
+        .into_iter()
+        .chain(inner.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
     // A shell with job control waits until the job is stopped, and goes on.
     let script = format!("{}; echo STOPPED; fg >/dev/null; echo ENDED $?", words.join(" "));
     let mut shell = Command::new("bash");

@@ -12,6 +12,8 @@ mod format_errors;
 mod kill;
 mod launched;
 mod launcher;
+mod launcher_kills;
+mod launcher_ranks;
 mod launcher_signals;
 mod recording;
 mod recovery_killed;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tidegauge_recorder::Alert;
 use tidegauge_recorder::launcher::{
     AtStart, InProcess, LaunchConfig, MIN_INTERVAL, OWN_ERROR, Target, signal_number,
 };
@@ -57,6 +58,12 @@ pub(crate) struct Launch {
     /// Devices to sample, by NVML's number [default: all]
     #[arg(long, value_name = "N,N…", value_delimiter = ',')]
     device: Option<Vec<u32>>,
+    /// Say when a threshold is crossed: 'gpu.used > 90%', 'rss > 40GiB', 'cgroup.used > 95% for 10s'; several
+    #[arg(long, value_name = "EXPR")]
+    alert: Vec<Alert>,
+    /// Run this in a shell when an alert is raised; TIDEGAUGE_ALERT, _ALERT_VALUE and _RUN tell it which
+    #[arg(long, value_name = "COMMAND")]
+    on_alert: Option<OsString>,
     /// Record the process PID, which runs already, until it ends
     #[arg(long, value_name = "PID", conflicts_with = "cmd")]
     pid: Option<u32>,
@@ -99,6 +106,8 @@ impl Launch {
             run: self.output,
             in_process,
             devices: self.device,
+            alerts: self.alert,
+            on_alert: self.on_alert,
             duration: self.duration,
             dump_signal: self.dump_signal,
             is_strict: self.strict,
@@ -125,7 +134,9 @@ fn time(text: &str) -> Result<Duration, String> {
         let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
         Duration::try_from_secs_f64(number * seconds).ok()
     });
-    number.filter(|time| !time.is_zero()).ok_or_else(|| "a time is a number and a unit: 100ms, 60s, 5min, 1h".to_owned())
+    number
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "a time is a number and a unit: 100ms, 60s, 5min, 1h".to_owned())
 }
 
 fn signal(text: &str) -> Result<i32, String> {

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
             // To standard error, or for --help and --version to standard output; nothing is lost if that is closed.
             let _ = error.print();
             if error.kind() == clap::error::ErrorKind::UnknownArgument {
-                say("a command to be recorded stands behind `--`: tidegauge-record -o RUN -- python3 train.py");
+                say(
+                    "a command to be recorded stands behind `--`: tidegauge-record -o RUN -- python3 train.py",
+                );
             }
             return if error.use_stderr() { ExitCode::from(OWN_ERROR) } else { ExitCode::SUCCESS };
         }
@@ -33,9 +35,9 @@ fn main() -> ExitCode {
 }
 
 fn launch(arguments: arguments::Launch) -> ExitCode {
-    let launched = arguments.into_config(at_start::look()).and_then(|config| {
-        launcher::launch(&config).map_err(|error| (error.exit_code(), error.to_string()))
-    });
+    let launched = arguments
+        .into_config(at_start::look())
+        .and_then(|config| launcher::launch(&config).map_err(|error| (error.exit_code(), error.to_string())));
     match launched {
         Ok(outcome) => ExitCode::from(outcome.exit_code),
         Err((code, error)) => {
