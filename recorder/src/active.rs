@@ -65,6 +65,11 @@ impl Active {
         Self { journal, host: HostProbe::open(), counters_at_checkpoints, metrics }
     }
 
+    /// This process's own memory is of no interest.
+    pub(crate) fn without_host_probe(self) -> Self {
+        Self { host: None, ..self }
+    }
+
     /// Makes this the recorder of the process; false if there is one that is on.
     pub(crate) fn install(&'static self) -> bool {
         let own = std::ptr::from_ref(self).cast_mut();
@@ -197,6 +202,9 @@ impl Active {
 
     /// Samples the kernel's own record of the highest resident size.
     pub(crate) fn sample_peak(&self) {
+        if self.host.is_none() {
+            return;
+        }
         if let Some(peak) = host::peak_rss_bytes() {
             self.sample(self.metrics.peak_rss, -1, peak as f64, None);
         }

@@ -92,7 +92,8 @@ pub(crate) fn spawn_sealer(
     })
 }
 
-fn spawn<T: Send + 'static>(
+/// Starts a thread that takes no signals, and whose allocations are not recorded.
+pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<JoinHandle<T>> {

@@ -14,14 +14,15 @@ use crate::run_folder::say;
 pub const RUN_VARIABLE: &str = "TIDEGAUGE";
 /// Id of the run that a process of the same job has begun; its folder is then joined.
 pub const RUN_ID_VARIABLE: &str = "TIDEGAUGE_RUN_ID";
-/// How often memory is sampled: a number with `ms` or `s`.
+/// How often memory is sampled: a number with `us`, `ms` or `s`.
 pub const INTERVAL_VARIABLE: &str = "TIDEGAUGE_INTERVAL";
 /// Keep only the newest so many records, see [`RecorderBuilder::ring`].
 pub const RING_VARIABLE: &str = "TIDEGAUGE_RING";
 /// `FIRST/EVERY`: keep only the allocations of chosen steps, see [`RecorderBuilder::windows`].
 pub const WINDOWS_VARIABLE: &str = "TIDEGAUGE_WINDOWS";
 
-pub use crate::alerts::ALERTS_VARIABLE;
+/// Alerts that recorders in the process watch, separated by `;`, see [`RecorderBuilder::alert`].
+pub const ALERTS_VARIABLE: &str = "TIDEGAUGE_ALERTS";
 
 /// What the environment says of a recorder, but for its folder.
 pub(crate) fn apply(mut builder: RecorderBuilder) -> RecorderBuilder {
@@ -60,10 +61,9 @@ fn read<T>(name: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Opt
 }
 
 fn parse_interval(text: &str) -> Option<Duration> {
-    let (number, scale) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1e-3),
-        None => (text.strip_suffix('s')?, 1.0),
-    };
+    // What ends in `s` may also end in one of the others.
+    let units = [("ms", 1e-3), ("us", 1e-6), ("s", 1.0)];
+    let (number, scale) = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
     Duration::try_from_secs_f64(number.trim().parse::<f64>().ok()? * scale).ok()
 }
 

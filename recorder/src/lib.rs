@@ -33,15 +33,16 @@ mod background;
 #[doc(hidden)]
 pub mod c_api;
 mod checkpoints;
+mod doctor;
 mod dump;
 pub mod environment;
-mod doctor;
 mod error;
 mod guard;
 mod host;
 mod identity;
 mod journal;
 mod kept_events;
+pub mod launcher;
 mod mapping;
 mod on_alert;
 mod probes;
@@ -57,9 +58,9 @@ pub use allocator::RecordingAllocator;
 pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
 };
-pub use dump::{dump, oom, request_dump};
 pub use doctor::{Check, Report, Status, doctor};
+pub use dump::{dump, oom, request_dump};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
-pub use recover::{Recovered, recover};
+pub use recover::{Recovered, recover, recover_dead};
 pub use run_folder::Existing;

@@ -1,5 +1,7 @@
 //! Starting and stopping.
 
+mod watching;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tidegauge_schemas::journal::{CHUNK_BYTES, CONTROL_FILE, Control, Counter, SLOTS_PER_CHUNK};
 use tidegauge_schemas::part_target::PartTarget;
-use tidegauge_schemas::process::{Cost, Ended, ProcessInfo};
+use tidegauge_schemas::process::{Cost, Ended, ProcessInfo, Watched};
 use tidegauge_schemas::retention::{Retention, Windows};
 use tidegauge_schemas::run::sync_folder;
 
@@ -53,6 +55,8 @@ pub struct RecorderBuilder {
     retention: Retention,
     alerts: Vec<Alert>,
     on_alert: OnAlert,
+    /// What is recorded from outside, if that is not this process.
+    watched_command: Option<Vec<String>>,
 }
 
 impl RecorderBuilder {
@@ -169,7 +173,10 @@ impl RecorderBuilder {
         let journal = Journal::create(folder.into(), self.cap_bytes(), generation).map_err(failed)?;
         // Both live as long as the process: a thread may be between the check and the record at any time. What they
         // hold of weight is given back by `stop`.
-        let active: &'static Active = Box::leak(Box::new(Active::new(journal, self.counters_at_checkpoints)));
+        let watches = self.watched_command.is_some();
+        let active = Active::new(journal, self.counters_at_checkpoints);
+        let active = if watches { active.without_host_probe() } else { active };
+        let active: &'static Active = Box::leak(Box::new(active));
         let journal = &active.journal;
         let stop: &'static StopSignal = Box::leak(Box::default());
 
@@ -177,7 +184,10 @@ impl RecorderBuilder {
         info.retention = self.retention;
         info.notes.extend(note.clone());
         info.journal_path = note.map(|_| journal_path.clone());
-        if !active.has_host_probe() {
+        if let Some(command) = self.watched_command {
+            info.command = command;
+            info.watched = Some(Watched::default());
+        } else if !active.has_host_probe() {
             info.notes
                 .push("/proc/self/statm cannot be read: the process's memory is not sampled".to_owned());
         }
@@ -197,7 +207,8 @@ impl RecorderBuilder {
         let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
         let threads = Threads { provider, sealer };
         let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
-        if !active.install() {
+        // What this process itself allocates is of no interest where it watches another.
+        if !watches && !active.install() {
             recorder.stop()?;
             return Err(Error::AlreadyRecording);
         }
@@ -237,6 +248,7 @@ impl Recorder {
             retention: Retention::All,
             alerts: Vec::new(),
             on_alert: OnAlert::default(),
+            watched_command: None,
         }
     }
 

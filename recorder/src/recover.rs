@@ -3,17 +3,20 @@
 //! Parts say which chunks they consumed, so what is done is skipped: recovery can be repeated, and killed itself. Names
 //! of parts follow from what they consume, so a second attempt at the same chunks makes the same part.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
-use tidegauge_schemas::process::Ended;
+use tidegauge_schemas::process::{Ended, ProcessInfo, journal_folder};
 use tidegauge_schemas::retention::FilterState;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::run::sync_folder;
-use tidegauge_schemas::{ProcessTrace, Table, Trace};
+use tidegauge_schemas::{ProcessTrace, Table, Trace, liveness};
 
 use crate::error::{Error, Result};
 
@@ -42,6 +45,7 @@ pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
     let trace = Trace::open(run)?;
     let mut recovered = Vec::new();
     for &id in trace.processes() {
+        let _alone = Claimed::wait(&trace, id);
         let process = trace.process(id)?;
         if process.journal().is_none() {
             // One that nothing is known of may be about to begin.
@@ -54,11 +58,72 @@ pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
             let pid = process.info.as_ref().map_or(0, |info| info.pid);
             return Err(Error::StillRecording { process: id.to_string(), pid, path: run.to_owned() });
         }
-        // First, since the space may be needed.
-        remove_half_written(&trace, &process)?;
-        recovered.push(recover_process(&trace, process)?);
+        recovered.push(recover_process(&trace, process, Ended::Killed)?);
     }
     Ok(recovered)
+}
+
+/// As [`recover`], of a run that others may still record into: processes that do, or that somebody else is sealing, are
+/// left alone, and so are those of other hosts.
+///
+/// # Errors
+/// If the trace cannot be read or written.
+pub fn recover_dead(run: &Path) -> Result<Vec<Recovered>> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    recover_where(run, &|info| (info.host == host).then_some(Ended::Killed))
+}
+
+/// As [`recover_dead`], of the processes that `choose` says how they ended of.
+pub(crate) fn recover_where(
+    run: &Path,
+    choose: &dyn Fn(&ProcessInfo) -> Option<Ended>,
+) -> Result<Vec<Recovered>> {
+    let trace = Trace::open(run)?;
+    let mut recovered = Vec::new();
+    for &id in trace.processes() {
+        // Before the journal is read, which may be large: whose it is, and whether it is worth a look.
+        let info = ProcessInfo::read(&layout::process_folder(run, id).join(layout::PROCESS_FILE));
+        let Some((info, ended)) = info.ok().and_then(|info| choose(&info).map(|ended| (info, ended))) else {
+            continue;
+        };
+        let home = layout::process_folder(run, id);
+        let journal = journal_folder(&home, Some(&info));
+        if !journal.exists() || liveness::is_live(Some(&info), &journal) {
+            continue;
+        }
+        let Some(_alone) = Claimed::now(&trace, id) else { continue };
+        let process = trace.process(id)?;
+        // Somebody may have been faster.
+        if process.journal().is_some() && process.ended != Ended::Running {
+            recovered.push(recover_process(&trace, process, ended)?);
+        }
+    }
+    Ok(recovered)
+}
+
+/// The right to seal what a process has left: of two launchers whose children died at once, one has it. The kernel takes
+/// it back from whoever dies.
+struct Claimed {
+    /// Locked; none where folders cannot be.
+    _folder: Option<File>,
+}
+
+impl Claimed {
+    fn now(trace: &Trace, id: ProcessId) -> Option<Self> {
+        Self::take(trace, id, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn wait(trace: &Trace, id: ProcessId) -> Option<Self> {
+        Self::take(trace, id, FlockOperation::LockExclusive)
+    }
+
+    fn take(trace: &Trace, id: ProcessId, how: FlockOperation) -> Option<Self> {
+        let folder = File::open(layout::process_folder(&trace.path, id)).ok();
+        match folder.as_ref().map(|folder| rustix::fs::flock(folder, how)) {
+            Some(Err(Errno::WOULDBLOCK)) => None,
+            _ => Some(Self { _folder: folder }),
+        }
+    }
 }
 
 /// Removes what the recorder, or an earlier recovery, was writing or removing when it died: no reader looks at it, but
@@ -72,7 +137,9 @@ fn remove_half_written(trace: &Trace, process: &ProcessTrace) -> Result<()> {
         let table_folder = trace.path.join(table.name());
         let found = layout::part_folders(&trace.path, table, process.id);
         let found = found.map_err(tidegauge_schemas::Error::io("listing", table_folder))?;
-        folders.extend(found.into_iter().map(|folder| (folder, layout::part_stem(table, process.id))));
+        // With the dash: process 1 is not process 10.
+        let stem = format!("{}-", layout::part_stem(table, process.id));
+        folders.extend(found.into_iter().map(|folder| (folder, stem.clone())));
     }
     for (folder, stem) in folders {
         // Processes that share a folder keep what the others are writing.
@@ -115,7 +182,10 @@ fn name_while_removed(journal: &Path) -> PathBuf {
     journal.with_file_name(format!("{}{name}", layout::TEMPORARY_PREFIX))
 }
 
-fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered> {
+/// Seals the journal of a process that `ended` so, unless it says otherwise itself.
+fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Result<Recovered> {
+    // First, since the space may be needed.
+    remove_half_written(trace, &process)?;
     // What could not be read now may be readable later, or by a newer version: it must not be removed.
     let is_unread = |error: &tidegauge_schemas::Error| {
         use tidegauge_schemas::Error as E;
@@ -183,13 +253,13 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace) -> Result<Recovered
             seal.seal(Range { first: end, last: end }, &mut Vec::new())?;
         }
     }
-    close(&target, &mut process)?;
+    close(&target, &mut process, ended)?;
     Ok(result)
 }
 
 /// Says how it ended, removes the journal, then says that it is gone: a kill in between leaves what a second attempt
 /// needs.
-fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
+fn close(target: &PartTarget, process: &mut ProcessTrace, ended: Ended) -> Result<()> {
     let losses = process.losses();
     let clock_note = process.journal().and_then(|journal| journal.clock.step_note());
     let folder = layout::process_folder(&target.run, process.id);
@@ -200,7 +270,7 @@ fn close(target: &PartTarget, process: &mut ProcessTrace) -> Result<()> {
         if info.ended.is_none() {
             info.notes.extend(clock_note);
         }
-        info.ended.get_or_insert(Ended::Killed);
+        info.ended.get_or_insert(ended);
         info.write(&target.process_file())?;
     }
     if process.damage.is_empty() {

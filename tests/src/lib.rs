@@ -7,6 +7,7 @@ pub mod counts;
 pub mod deed;
 pub mod no_space;
 pub mod programs;
+pub mod signals;
 pub mod trace_builder;
 pub mod traced;
 pub mod training;

@@ -38,7 +38,7 @@ pub use error::AlertError;
 pub(crate) use self::{
     alert::Place,
     crossing::{Crossing, CrossingKind},
-    list::{ALERTS_VARIABLE, join, split},
+    list::{join, split},
     watch::{AlertWatch, Observation},
 };
 

@@ -114,10 +114,6 @@ impl AlertWatch {
         self.watched.get(index).map(|watched| &watched.alert)
     }
 
-    /// The line for the log about what happened to one of these alerts.
-    pub(crate) fn line(&self, crossing: &Crossing) -> Option<String> {
-        self.alert(crossing.alert).map(|alert| crossing.line(alert))
-    }
 
     /// Whether readings of a metric are of any use here: one that an alert is on, or a total that `%` is of. Who has not
     /// read it anyway knows by this whether to.

@@ -1,0 +1,84 @@
+//! What a recorder needs that watches another program from outside: `tidegauge-record`.
+//!
+//! It has a place in the run, a journal and a sealer like any other; it does not sample its own process, and says in
+//! `process.json` what it watches.
+
+use tidegauge_schemas::process::{DeviceInfo, Watched};
+
+use super::{Recorder, RecorderBuilder};
+use crate::active::Active;
+use crate::error::Result;
+
+impl RecorderBuilder {
+    /// Records `command` from outside: nothing of this process is sampled.
+    pub(crate) fn watching(mut self, command: Vec<String>) -> Self {
+        self.watched_command = Some(command);
+        self
+    }
+}
+
+impl Recorder {
+    /// Where readings go.
+    pub(crate) fn active(&self) -> &'static Active {
+        self.active
+    }
+
+    /// Id of the run, by which other processes of the same job find it.
+    pub(crate) fn run_id(&self) -> &str {
+        &self.info.run_id
+    }
+
+    /// Host that this process records on.
+    pub(crate) fn host(&self) -> &str {
+        &self.info.host
+    }
+
+    /// Adds what cannot be recorded, one line each, to `process.json`: at once, so that it is there after a crash.
+    pub(crate) fn add_notes(&mut self, notes: impl IntoIterator<Item = String>) -> Result<()> {
+        let before = self.info.notes.len();
+        for note in notes {
+            if !self.info.notes.contains(&note) {
+                self.info.notes.push(note);
+            }
+        }
+        if self.info.notes.len() == before { Ok(()) } else { self.write_info() }
+    }
+
+    /// Says which devices there are.
+    pub(crate) fn set_devices(&mut self, devices: Vec<DeviceInfo>) -> Result<()> {
+        self.info.devices = devices;
+        self.write_info()
+    }
+
+    /// Says what is known of the watched program.
+    pub(crate) fn set_watched(&mut self, watched: Watched) -> Result<()> {
+        self.info.watched = Some(watched);
+        self.write_info()
+    }
+
+    /// What recording could not do, so far.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.info.notes
+    }
+
+    fn write_info(&self) -> Result<()> {
+        Ok(self.info.write(&self.target.process_file())?)
+    }
+}
+
+impl Active {
+    /// A sample that another thread than the recorded program's has taken, of process `pid` or of all of them.
+    pub(crate) fn sample_of(&self, metric: u32, device: i16, pid: Option<u32>, value: f64) {
+        use tidegauge_schemas::journal::SampleSlot;
+        let ticks = self.journal.ticks();
+        let slot = SampleSlot { ticks, metric, device, pid, value, checkpoint: None, thread: 0 };
+        self.journal.record(&slot.encode());
+    }
+
+    /// A sample of a device or of the node.
+    pub(crate) fn node_sample(&self, metric: u32, device: i16, uuid: u32, value: f64) {
+        use tidegauge_schemas::journal::NodeSampleSlot;
+        let slot = NodeSampleSlot { ticks: self.journal.ticks(), metric, device, uuid, value };
+        self.journal.record(&slot.encode());
+    }
+}
