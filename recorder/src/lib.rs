@@ -35,6 +35,8 @@ mod host;
 mod identity;
 mod journal;
 mod mapping;
+mod merge_policy;
+mod merger;
 mod probes;
 mod recorder;
 mod recover;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
+use tidegauge_schemas::merge::remove_superseded;
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::process::Ended;
@@ -66,12 +67,15 @@ fn remove_half_written(trace: &Trace, process: &ProcessTrace) -> Result<()> {
     let home = layout::process_folder(&trace.path, process.id);
     let journal = tidegauge_schemas::process::journal_folder(&home, process.info.as_ref());
     remove(&name_while_removed(&journal))?;
+    let superseded: Vec<PathBuf> = process.superseded_parts().cloned().collect();
+    remove_superseded(&superseded)?;
     let mut folders = vec![(home, String::new())];
     for table in Table::ALL {
         let table_folder = trace.path.join(table.name());
         let found = layout::part_folders(&trace.path, table, process.id);
         let found = found.map_err(tidegauge_schemas::Error::io("listing", table_folder))?;
-        folders.extend(found.into_iter().map(|folder| (folder, layout::part_stem(table, process.id))));
+        let stem = format!("{}-", layout::part_stem(table, process.id));
+        folders.extend(found.into_iter().map(|folder| (folder, stem.clone())));
     }
     for (folder, stem) in folders {
         // Processes that share a folder keep what the others are writing.

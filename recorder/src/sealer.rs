@@ -8,6 +8,7 @@ use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
+use crate::journal::open::Open;
 use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
 use crate::ticks;
 
@@ -17,8 +18,6 @@ const CHUNKS_PER_PART: usize = 8;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// A chunk with a slot that is not committed after this is set aside: its thread died, or sleeps.
 const COMMIT_GRACE: Duration = Duration::from_millis(250);
-/// Anchors kept for converting times; older times use the rate over the gap.
-const MAX_ANCHORS: usize = 1024;
 /// After a failed attempt (disk full, folder gone), the next one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -48,7 +47,6 @@ pub(crate) struct Sealer {
     strings: StringTable,
     strings_end: usize,
     sites_sealed: u32,
-    anchors: Vec<tidegauge_schemas::journal::Anchor>,
 }
 
 /// What was left when everything had been tried.
@@ -69,7 +67,7 @@ pub(crate) struct Finished {
 impl Sealer {
     pub(crate) fn new(journal: &'static Journal, target: PartTarget) -> Self {
         let now = Instant::now();
-        let mut sealer = Self {
+        let sealer = Self {
             journal,
             target,
             next_index: 0,
@@ -86,7 +84,6 @@ impl Sealer {
             strings: StringTable::default(),
             strings_end: FIRST_ENTRY_OFFSET,
             sites_sealed: 0,
-            anchors: Vec::new(),
         };
         sealer.take_anchor();
         sealer
@@ -110,6 +107,14 @@ impl Sealer {
             self.journal.control.count(Counter::FailedSeals, 1);
             Instant::now() + RETRY_AFTER
         });
+        self.publish();
+    }
+
+    /// Says what is still open, and so which parts may be merged.
+    fn publish(&self) {
+        let chunks_end = self.pending.first().map_or(self.next_index, |chunk| chunk.index);
+        let aside = self.aside.iter().map(|chunk| chunk.index).collect();
+        self.journal.open.set(Open { chunks_end, aside, sites_end: u64::from(self.sites_sealed) + 1 });
     }
 
     /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
@@ -133,8 +138,9 @@ impl Sealer {
         if attempt.is_err() {
             self.journal.control.count(Counter::FailedSeals, 1);
         }
-        let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
-        let clock_note = ClockMap::new(self.anchors).step_note();
+        let clock = self.clock();
+        let anchors = [clock.anchors().first(), clock.anchors().last()].into_iter().flatten().copied().collect();
+        let clock_note = clock.step_note();
         Finished { all_committed, failure: attempt.err(), anchors, records: self.records, clock_note }
     }
 
@@ -214,7 +220,7 @@ impl Sealer {
         self.seal_new_sites()?;
         // Every record of these chunks is older than this anchor, so no later one changes their times.
         self.take_anchor();
-        let clock = ClockMap::new(self.anchors.clone());
+        let clock = self.clock();
         let tables = SlotRows::TABLES.into_iter().filter(|table| !self.sealed_tables.contains(table));
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
         let mut holes = 0;
@@ -244,7 +250,7 @@ impl Sealer {
         let all = self.strings.len();
         if all > self.sites_sealed {
             let ids = Range { first: u64::from(self.sites_sealed) + 1, last: u64::from(all) };
-            let clock = ClockMap::new(self.anchors.clone());
+            let clock = self.clock();
             let written_bytes = self.target.seal_sites(ids, &self.strings, &clock)?;
             self.journal.control.count(Counter::WrittenBytes, written_bytes);
             self.sites_sealed = all;
@@ -252,14 +258,13 @@ impl Sealer {
         Ok(())
     }
 
-    fn take_anchor(&mut self) {
-        let anchor = ticks::anchor(self.journal.source());
-        self.journal.control.add_anchor(anchor);
-        self.anchors.push(anchor);
-        if self.anchors.len() > MAX_ANCHORS {
-            // The first stays: it ties the clock to the wall.
-            self.anchors.drain(1..MAX_ANCHORS / 2);
-        }
+    fn take_anchor(&self) {
+        self.journal.control.add_anchor(ticks::anchor(self.journal.source()));
+    }
+
+    /// By the anchors in the control file, as recovery would have it.
+    fn clock(&self) -> ClockMap {
+        self.journal.control.clock()
     }
 }
 
@@ -313,10 +318,10 @@ mod tests {
         let run = folder.path().to_owned();
         let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
         let target = super::PartTarget { run, run_id: "r".to_owned(), id, host: "h".to_owned() };
-        let mut sealer = super::Sealer::new(journal, target);
-        let last = sealer.anchors[0];
+        let sealer = super::Sealer::new(journal, target);
+        let last = *sealer.clock().anchors().last().unwrap();
         let set = last.unix_nanos + 3_600_000_000_000;
-        sealer.anchors.push(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
+        journal.control.add_anchor(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
         let finished = sealer.finish(0);
         assert!(finished.failure.is_none() && finished.all_committed);
         assert!(finished.clock_note.unwrap().contains("+3600.0"));

@@ -85,6 +85,13 @@ pub fn part_name(stem: &str, first: u64) -> String {
     format!("{stem}-{first:06}.{PART_ENDING}")
 }
 
+/// Name of the part that holds what several parts, from chunk `first` to chunk `last`, held. It is the name of no
+/// other part: a name never changes what it stands for.
+#[must_use]
+pub fn merged_part_name(stem: &str, first: u64, last: u64) -> String {
+    format!("{stem}-{first:06}-{last:06}.{PART_ENDING}")
+}
+
 /// The folders that parts of a process's table lie in, and the stem of their names. Only `node_samples` may have several
 /// of them: one for each host name.
 pub fn part_folders(run: &Path, table: Table, id: ProcessId) -> std::io::Result<Vec<PathBuf>> {
@@ -127,6 +134,7 @@ mod tests {
         let folder = table_folder(Path::new("RUN"), Table::Events, id);
         let name = part_name(&part_stem(Table::Events, id), 7);
         assert_eq!(folder.join(name), Path::new("RUN/events/rank=3/process=1/part-000007.parquet"));
+        assert_eq!(merged_part_name("part", 7, 1_000_000), "part-000007-1000000.parquet");
         let node = node_folder(Path::new("RUN"), "a/../b");
         let name = part_name(&part_stem(Table::NodeSamples, id), 7);
         assert_eq!(node.join(name), Path::new("RUN/node_samples/host=a_.._b/part-r3-p1-000007.parquet"));

@@ -1,7 +1,7 @@
 //! What one recorded process left: sealed parts and, if it still runs or crashed, its journal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
@@ -14,6 +14,7 @@ use crate::part_list::PartList;
 use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
 use crate::rows::{SlotRows, site_rows};
 use crate::table::Table;
+use crate::trace_lock::TraceLock;
 
 /// One process of a trace, opened.
 #[derive(Debug)]
@@ -28,16 +29,21 @@ pub struct ProcessTrace {
     pub damage: Vec<Error>,
     journal: Option<JournalSnapshot>,
     parts: BTreeMap<Table, PartList>,
+    /// While it is held no part is merged away. None once the process has closed its trace.
+    _lock: Option<TraceLock>,
 }
 
 impl ProcessTrace {
     /// Opens process `id` of the trace folder `run`. The journal of a live process is copied first, then parts are
-    /// listed: a chunk that was sealed in between is found in both and counted once.
+    /// listed: a chunk that was sealed in between is found in both and counted once. Until this is dropped the
+    /// process's recorder merges no parts, see [`crate::trace_lock`].
     pub fn open(run: &Path, id: ProcessId) -> Result<Self> {
         let folder = layout::process_folder(run, id);
         let mut damage = Vec::new();
         let info = ProcessInfo::read(&folder.join(layout::PROCESS_FILE));
         let mut info = info.map_err(|error| damage.push(error)).ok();
+        let is_closed = info.as_ref().is_some_and(|info| info.ended.is_some());
+        let lock = if is_closed { None } else { TraceLock::to_read(&folder) };
         let journal_folder = journal_folder(&folder, info.as_ref());
         let live = liveness::is_live(info.as_ref(), &journal_folder);
         let journal = match JournalSnapshot::read(&journal_folder, live) {
@@ -71,7 +77,7 @@ impl ProcessTrace {
             _ => Ended::Killed,
         };
         let ended = info.as_ref().and_then(|info| info.ended).unwrap_or(unclosed);
-        Ok(Self { id, info, ended, damage, journal, parts })
+        Ok(Self { id, info, ended, damage, journal, parts, _lock: lock })
     }
 
     /// What could not be recorded, as far as is known.
@@ -106,6 +112,12 @@ impl ProcessTrace {
     #[must_use]
     pub fn parts(&self, table: Table) -> &[Part] {
         self.parts.get(&table).map_or(&[], PartList::parts)
+    }
+
+    /// Files of parts that a merged one supersedes: a merge was cut off before it could remove them. No row of them is
+    /// read.
+    pub fn superseded_parts(&self) -> impl Iterator<Item = &PathBuf> {
+        self.parts.values().flat_map(PartList::superseded)
     }
 
     /// Chunks of the journal whose rows of `table` are in no part.

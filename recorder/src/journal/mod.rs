@@ -16,6 +16,7 @@ mod chunk_files;
 mod control_file;
 mod environment;
 mod interner;
+pub(crate) mod open;
 pub(crate) mod slots;
 #[cfg(test)]
 mod slots_tests;
@@ -51,6 +52,8 @@ pub(crate) struct Journal {
     source: ClockSource,
     pub(crate) control: ControlFile,
     pub(crate) interner: Interner,
+    /// What the sealer has yet to seal, for who merges.
+    pub(crate) open: open::OpenSet,
     /// Woken when a new chunk is begun.
     provider: OnceLock<Thread>,
     /// A chunk could not be made: sealed ones are wanted back at once.
@@ -82,6 +85,7 @@ impl Journal {
             source,
             control,
             interner,
+            open: open::OpenSet::default(),
             provider: OnceLock::new(),
             is_starved: AtomicBool::new(false),
             step: AtomicI64::new(NONE),
