@@ -125,7 +125,7 @@ mod tests {
         // From a record that takes a byte to one that takes twelve: events, and tables of few rows.
         let tables = [1 << 12, 1 << 18, 1 << 20, 3 << 20].map(day);
         for table in &tables {
-            assert!(table.most <= 70 && table.times_written() <= 4.0, "{}", table.most);
+            assert!(table.most <= 80 && table.times_written() <= 4.0, "{}", table.most);
         }
         // Events, checkpoints, samples, node_samples, and sites if new ones are named all day long; `run.json` and
         // `process.json`. At any moment, not only at the end.

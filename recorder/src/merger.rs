@@ -95,7 +95,9 @@ impl Merger {
     pub(crate) fn note(&self) -> Option<String> {
         let last = self.last_failure.as_ref()?;
         let times = self.failures;
-        Some(format!("parts could not be merged ({times} times, the last: {last}); they are more, and nothing is lost"))
+        Some(format!(
+            "parts could not be merged ({times} times, the last: {last}); they are more, and nothing is lost"
+        ))
     }
 
     fn merge_all(&mut self, open: &Open, goes_on: &dyn Fn() -> bool) -> Result<()> {
@@ -115,7 +117,8 @@ impl Merger {
         let (table, catalog) = &mut self.catalogs[at];
         let table = *table;
         catalog.settle()?;
-        let left_over: Vec<PathBuf> = catalog.superseded().into_iter().map(|part| part.path.clone()).collect();
+        let left_over: Vec<PathBuf> =
+            catalog.superseded().into_iter().map(|part| part.path.clone()).collect();
         remove_superseded(&left_over)?;
         let Some(inputs) = candidates(&catalog.current(), table, open, &self.unmergeable) else {
             return Ok(false);

@@ -131,8 +131,10 @@ impl RecorderBuilder {
         // Without a provider the sealer must not be left behind.
         let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
         // Recording goes on without it.
-        let merger = background::spawn_merger(active, stop, target.clone(), self.journal_cap_bytes)
-            .map_err(|error| info.notes.push(format!("parts are not merged, there is no thread for it: {error}")));
+        let merger =
+            background::spawn_merger(active, stop, target.clone(), self.journal_cap_bytes).map_err(|error| {
+                info.notes.push(format!("parts are not merged, there is no thread for it: {error}"))
+            });
         let threads = Threads { provider, sealer, merger: merger.ok() };
         let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
         if !active.install() {

@@ -139,7 +139,8 @@ impl Sealer {
             self.journal.control.count(Counter::FailedSeals, 1);
         }
         let clock = self.clock();
-        let anchors = [clock.anchors().first(), clock.anchors().last()].into_iter().flatten().copied().collect();
+        let anchors =
+            [clock.anchors().first(), clock.anchors().last()].into_iter().flatten().copied().collect();
         let clock_note = clock.step_note();
         Finished { all_committed, failure: attempt.err(), anchors, records: self.records, clock_note }
     }

@@ -1,8 +1,9 @@
-//! What the end-to-end tests share: a builder of traces, the programs under test, counters that survive a kill, and
+//! What the end-to-end tests share: a builder of traces, merging of their parts, the programs under test, counters that survive a kill, and
 //! what such a program can come to.
 
 pub mod counts;
 pub mod deed;
+pub mod merging;
 pub mod no_space;
 pub mod programs;
 pub mod trace_builder;

@@ -112,3 +112,68 @@ impl ControlFile {
         ClockMap::new(read_anchors(|number| Some(words.get(number)?.load(Ordering::Acquire))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_schemas::journal::{CONTROL_FILE, Control};
+
+    use super::*;
+
+    const HOUR: f64 = 3600.0;
+    const FREQUENCY: f64 = 2.1e9;
+
+    /// Cycles after so many seconds of a counter whose rate is off by up to 50 ppm and swings to and fro within an hour.
+    fn cycles(seconds: f64) -> f64 {
+        let angular = std::f64::consts::TAU / HOUR;
+        FREQUENCY * (seconds + 50e-6 / angular * (1.0 - (angular * seconds).cos()))
+    }
+
+    #[test]
+    fn times_stay_far_below_a_millisecond_of_a_drifting_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let handle = std::fs::File::open(folder.path()).unwrap();
+        let control = ControlFile::create(&handle, ClockSource::Monotonic).unwrap();
+        let origin = *control.clock().anchors().last().unwrap();
+        let tie = control.clock().anchors()[0];
+        let nanos = |seconds: f64| (seconds * 1e9) as i64;
+        let ticks = |seconds: f64| origin.ticks + cycles(seconds) as u64;
+        let anchor = |seconds: f64| Anchor {
+            ticks: ticks(seconds),
+            monotonic_nanos: origin.monotonic_nanos + nanos(seconds),
+            // Somebody set it meanwhile.
+            unix_nanos: 0,
+        };
+        let mut worst: [i64; 3] = [0; 3];
+        let hours = 30;
+        for second in 1..=hours * 3600 {
+            control.add_anchor(anchor(f64::from(second)));
+            // Where parts are sealed often, each seal adds one.
+            if second % 7 == 0 {
+                (1..40).for_each(|n| control.add_anchor(anchor(f64::from(second) + f64::from(n) / 41.0)));
+            }
+            if second % 1800 != 0 {
+                continue;
+            }
+            // What a part that is sealed now says, and what is read from the journal if the process is killed now.
+            let clocks = [control.clock(), Control::read(&folder.path().join(CONTROL_FILE)).unwrap().clock()];
+            for clock in clocks {
+                // Of records from ten minutes, an hour and a day ago.
+                for (worst, (from, to)) in
+                    worst.iter_mut().zip([(0.0, 600.0), (600.0, HOUR), (HOUR, 24.0 * HOUR)])
+                {
+                    for step in 0..200 {
+                        let at = f64::from(second) - (from + (to - from) * f64::from(step) / 200.0);
+                        if at > 0.0 {
+                            let true_nanos =
+                                tie.unix_nanos - tie.monotonic_nanos + origin.monotonic_nanos + nanos(at);
+                            *worst = (*worst).max((clock.unix_nanos(ticks(at)) - true_nanos).abs());
+                        }
+                    }
+                }
+            }
+        }
+        let [minutes, hour, day] = worst;
+        assert!(minutes < 10_000 && hour < 20_000 && day < 300_000, "{worst:?} ns");
+        assert!(day > 0, "the clock does drift");
+    }
+}

@@ -10,6 +10,8 @@ mod faults;
 mod forks;
 mod format_errors;
 mod kill;
+mod merging;
+mod merging_killed;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
