@@ -202,3 +202,53 @@ fn candidates(
         Some(neighbours[range].iter().map(|&part| part.clone()).collect())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(first: u64, last: u64) -> Part {
+        let consumed = Range { first, last };
+        Part {
+            path: PathBuf::from(format!("events/part-{first:06}.parquet")),
+            table: Table::Events,
+            rows: 1,
+            row_groups: 1,
+            bytes: 1 << 20,
+            consumed,
+            seq: Some(consumed),
+            supersedes: Vec::new(),
+        }
+    }
+
+    fn firsts(parts: &[Part], open: &Open, unmergeable: &HashSet<PathBuf>) -> Option<Vec<u64>> {
+        let parts: Vec<&Part> = parts.iter().collect();
+        let inputs = candidates(&parts, Table::Events, open, unmergeable)?;
+        Some(inputs.iter().map(|part| part.consumed.first).collect())
+    }
+
+    #[test]
+    fn only_neighbours_with_nothing_open_between_them_are_merged() {
+        // Every eighth chunk is in no part.
+        let parts: Vec<Part> = (0..25).map(|n| part(n * 8 + 1, n * 8 + 7)).collect();
+        let ten_from = |from: u64| Some((from..from + 10).map(|n| n * 8 + 1).collect::<Vec<_>>());
+        let none = HashSet::new();
+        let mut open = Open { chunks_end: 200, ..Open::default() };
+        assert_eq!(firsts(&parts, &open, &none), ten_from(0), "nothing was recorded there");
+        open.aside = vec![40];
+        assert_eq!(firsts(&parts[..14], &open, &none), None, "it was set aside, and divides");
+        assert_eq!(firsts(&parts, &open, &none), ten_from(5));
+        open.aside = vec![40, 104];
+        assert_eq!(firsts(&parts[..22], &open, &none), None);
+        assert_eq!(firsts(&parts, &open, &none), ten_from(13));
+        // What the sealer is at is not touched, even if some of its tables have their parts.
+        let mut open = Open { chunks_end: 79, ..Open::default() };
+        assert_eq!(firsts(&parts, &open, &none), None);
+        open.chunks_end = 80;
+        assert_eq!(firsts(&parts, &open, &none), ten_from(0));
+        // A part that is damaged stays where it is.
+        let open = Open { chunks_end: 200, ..Open::default() };
+        let damaged = HashSet::from([parts[4].path.clone()]);
+        assert_eq!(firsts(&parts[..14], &open, &damaged), None);
+    }
+}

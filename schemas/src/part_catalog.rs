@@ -50,15 +50,17 @@ impl PartCatalog {
         Err(Error::Unsettled { path: self.run.join(self.table.name()) })
     }
 
+    /// The newest chunk that a part begins with, by the names alone.
+    pub fn newest_first_chunk(run: &Path, table: Table, id: ProcessId) -> Result<Option<u64>> {
+        let stem = layout::part_stem(table, id);
+        let paths = Self::new(run, table, id, Part::peek).list()?;
+        let names = paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy()));
+        Ok(names.filter_map(|name| layout::first_chunk(&stem, &name)).max())
+    }
+
     /// Lists once, and opens what is new; true if that is nothing, and nothing has gone.
     pub fn refresh(&mut self) -> Result<bool> {
-        let table_folder = self.run.join(self.table.name());
-        let folders = layout::part_folders(&self.run, self.table, self.id);
-        let stem = format!("{}-", layout::part_stem(self.table, self.id));
-        let mut paths = HashSet::new();
-        for folder in folders.map_err(Error::io("listing", table_folder))? {
-            list(&folder, &stem, &mut paths)?;
-        }
+        let paths = self.list()?;
         let before = self.parts.len();
         self.parts.retain(|path, _| paths.contains(path));
         let mut is_same = self.parts.len() == before;
@@ -77,6 +79,17 @@ impl PartCatalog {
             }
         }
         Ok(is_same)
+    }
+
+    fn list(&self) -> Result<HashSet<PathBuf>> {
+        let table_folder = self.run.join(self.table.name());
+        let folders = layout::part_folders(&self.run, self.table, self.id);
+        let stem = format!("{}-", layout::part_stem(self.table, self.id));
+        let mut paths = HashSet::new();
+        for folder in folders.map_err(Error::io("listing", table_folder))? {
+            list(&folder, &stem, &mut paths)?;
+        }
+        Ok(paths)
     }
 
     /// The parts that count, in the order of what they consumed.

@@ -26,6 +26,13 @@ impl PartList {
         Ok(Self { parts, superseded })
     }
 
+    /// Without the parts that begin after chunk `last`.
+    #[must_use]
+    pub fn up_to(mut self, last: Option<u64>) -> Self {
+        self.parts.retain(|part| Some(part.consumed.first) <= last);
+        self
+    }
+
     /// The parts.
     #[must_use]
     pub fn parts(&self) -> &[Part] {

@@ -10,6 +10,7 @@ use crate::journal::{JournalSnapshot, SnapshotChunk, StringUse};
 use crate::layout::{self, ProcessId};
 use crate::liveness;
 use crate::part::{BATCH_ROWS, Part};
+use crate::part_catalog::PartCatalog;
 use crate::part_list::PartList;
 use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
 use crate::rows::{SlotRows, site_rows};
@@ -46,9 +47,12 @@ impl ProcessTrace {
         let lock = if is_closed { None } else { TraceLock::to_read(&folder) };
         let journal_folder = journal_folder(&folder, info.as_ref());
         let live = liveness::is_live(info.as_ref(), &journal_folder);
+        let mut newest_chunk = if live { newest_sealed_chunk(run, id)? } else { None };
         let journal = match JournalSnapshot::read(&journal_folder, live) {
             Ok(mut journal) => {
                 damage.append(&mut journal.damage);
+                let with_records = journal.chunks.iter().filter(|chunk| chunk.scan.committed > 0);
+                newest_chunk = newest_chunk.max(with_records.map(|chunk| chunk.index).max());
                 Some(journal)
             }
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
@@ -69,7 +73,13 @@ impl ProcessTrace {
         }
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
-            parts.insert(table, PartList::read(run, table, id)?);
+            let listed = PartList::read(run, table, id)?;
+            // What was recorded after the journal was copied is in the parts of some tables and not of others, and not
+            // all that was before it is in a part: it is left out.
+            let is_cut = live
+                && SlotRows::TABLES.contains(&table)
+                && info.as_ref().is_none_or(|info| info.ended.is_none());
+            parts.insert(table, if is_cut { listed.up_to(newest_chunk) } else { listed });
         }
         let unclosed = match (&info, &journal) {
             _ if live => Ended::Running,
@@ -181,6 +191,13 @@ impl ProcessTrace {
             }
         }
     }
+}
+
+/// The newest chunk that a part of any table begins with.
+fn newest_sealed_chunk(run: &Path, id: ProcessId) -> Result<Option<u64>> {
+    let mut newest =
+        SlotRows::TABLES.into_iter().map(|table| PartCatalog::newest_first_chunk(run, table, id));
+    newest.try_fold(None, |newest, chunk| Ok(newest.max(chunk?)))
 }
 
 enum Source<'a> {

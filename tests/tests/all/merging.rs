@@ -11,7 +11,7 @@ use tidegauge_schemas::trace_lock::{Busy, TraceLock};
 use tidegauge_schemas::{Error, EventKind, Table, Trace, layout};
 use tidegauge_tests::TraceBuilder;
 use tidegauge_tests::merging::{merge, merge_all, parts};
-use tidegauge_tests::programs::{output_of, program, say};
+use tidegauge_tests::programs::{output_of, program, say, wait_until};
 use tidegauge_tests::trace_builder::PROCESS;
 
 use crate::round_trip::cells;
@@ -265,6 +265,25 @@ fn a_long_run_has_few_parts_and_says_what_merging_cost() {
     assert_eq!(victim.found().assert_complete(&victim.counts()), 2 * EVENTS);
     let left = listing(&victim.run).into_iter().filter(|(path, _)| file_name(path).starts_with(".tmp"));
     assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn a_merge_that_fails_costs_files_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let victim = Victim::new(folder.path(), "fails", 2, RATE).events(EVENTS);
+    let mut child = victim.start();
+    let parts = victim.run.join("events/rank=0/process=0");
+    wait_until("a part is sealed", || parts.exists());
+    // Where the merged part would be written.
+    std::fs::create_dir(parts.join(format!(".tmp-part-merge-events-{}", child.id()))).unwrap();
+    victim.assert_went_on(child.wait().unwrap(), EVENTS);
+    let process = victim.process();
+    assert_eq!(process.ended, Ended::Clean);
+    assert!(!process.parts(Table::Events).iter().any(is_merged));
+    let info = process.info.as_ref().unwrap();
+    let notes = info.notes.iter().filter(|note| note.starts_with("parts could not be merged"));
+    assert_eq!((notes.count(), info.losses.failed_seals), (1, 0), "{:?}", info.notes);
+    assert_eq!(victim.found().assert_complete(&victim.counts()), 2 * EVENTS);
 }
 
 #[test]
