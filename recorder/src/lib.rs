@@ -44,6 +44,8 @@ mod journal;
 mod kept_events;
 pub mod launcher;
 mod mapping;
+mod merge_policy;
+mod merger;
 mod on_alert;
 mod probes;
 mod recorder;

@@ -205,7 +205,12 @@ impl RecorderBuilder {
         let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
         // Without a provider the sealer must not be left behind.
         let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
-        let threads = Threads { provider, sealer };
+        // Recording goes on without it.
+        let merger =
+            background::spawn_merger(active, stop, target.clone(), self.journal_cap_bytes).map_err(|error| {
+                info.notes.push(format!("parts are not merged, there is no thread for it: {error}"))
+            });
+        let threads = Threads { provider, sealer, merger: merger.ok() };
         let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
         // What this process itself allocates is of no interest where it watches another.
         if !watches && !active.install() {
@@ -220,6 +225,7 @@ impl RecorderBuilder {
 struct Threads {
     provider: JoinHandle<()>,
     sealer: JoinHandle<Finished>,
+    merger: Option<JoinHandle<Option<String>>>,
 }
 
 /// A recorder that is on. Stopped by [`Self::stop`] or when dropped.
@@ -303,6 +309,10 @@ impl Recorder {
         threads.provider.thread().unpark();
         // A background thread that panicked has said so; what it had not sealed is in the journal.
         let _ = threads.provider.join();
+        if let Some(merger) = threads.merger {
+            merger.thread().unpark();
+            self.info.notes.extend(merger.join().ok().flatten());
+        }
         self.stop.give(reserved);
         threads.sealer.thread().unpark();
         let finished = threads.sealer.join().unwrap_or_else(|_| Finished {
@@ -340,6 +350,7 @@ impl Recorder {
             left_out_events: counter(Counter::LeftOutEvents),
             background_cpu_seconds: counter(Counter::BackgroundCpuNanos) as f64 / 1e9,
             written_bytes: counter(Counter::WrittenBytes),
+            merged_bytes: counter(Counter::MergedBytes),
             peak_journal_bytes: counter(Counter::PeakJournalBytes),
         };
         self.info.clock_anchors.clone_from(&finished.anchors);

@@ -10,6 +10,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
+use tidegauge_schemas::merge::remove_superseded;
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::process::{Ended, ProcessInfo, journal_folder};
@@ -132,6 +133,8 @@ fn remove_half_written(trace: &Trace, process: &ProcessTrace) -> Result<()> {
     let home = layout::process_folder(&trace.path, process.id);
     let journal = tidegauge_schemas::process::journal_folder(&home, process.info.as_ref());
     remove(&name_while_removed(&journal))?;
+    let superseded: Vec<PathBuf> = process.superseded_parts().cloned().collect();
+    remove_superseded(&superseded)?;
     let mut folders = vec![(home, String::new())];
     for table in Table::ALL {
         let table_folder = trace.path.join(table.name());

@@ -10,6 +10,7 @@ use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
 use crate::alert_follower::{AlertFollower, RaisedAlert};
+use crate::journal::open::Open;
 use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
 use crate::kept_events::KeptEvents;
 use crate::ticks;
@@ -20,8 +21,6 @@ const CHUNKS_PER_PART: usize = 8;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// A chunk with a slot that is not committed after this is set aside: its thread died, or sleeps.
 const COMMIT_GRACE: Duration = Duration::from_millis(250);
-/// Anchors kept for converting times; older times use the rate over the gap.
-const MAX_ANCHORS: usize = 1024;
 /// After a failed attempt (disk full, folder gone), the next one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -60,7 +59,6 @@ pub(crate) struct Sealer {
     strings: StringTable,
     strings_end: usize,
     sites_sealed: u32,
-    anchors: Vec<tidegauge_schemas::journal::Anchor>,
 }
 
 /// What was left when everything had been tried.
@@ -86,7 +84,7 @@ impl Sealer {
         follower: Option<AlertFollower>,
     ) -> Self {
         let now = Instant::now();
-        let mut sealer = Self {
+        let sealer = Self {
             journal,
             target,
             next_index: 0,
@@ -108,7 +106,6 @@ impl Sealer {
             strings: StringTable::default(),
             strings_end: FIRST_ENTRY_OFFSET,
             sites_sealed: 0,
-            anchors: Vec::new(),
         };
         sealer.take_anchor();
         sealer
@@ -141,6 +138,16 @@ impl Sealer {
             self.journal.control.count(Counter::FailedSeals, 1);
             Instant::now() + RETRY_AFTER
         });
+        self.publish();
+    }
+
+    /// Says what is still open, and so which parts may be merged.
+    fn publish(&self) {
+        let held_back = self.kept.as_ref().and_then(|kept| kept.ring.front());
+        let first = self.pending.first().or(held_back);
+        let chunks_end = first.map_or(self.next_index, |chunk| chunk.index);
+        let aside = self.aside.iter().map(|chunk| chunk.index).collect();
+        self.journal.open.set(Open { chunks_end, aside, sites_end: u64::from(self.sites_sealed) + 1 });
     }
 
     /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
@@ -165,9 +172,11 @@ impl Sealer {
         if attempt.is_err() {
             self.journal.control.count(Counter::FailedSeals, 1);
         }
-        let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
+        let clock = self.clock();
+        let anchors =
+            [clock.anchors().first(), clock.anchors().last()].into_iter().flatten().copied().collect();
         let mut notes = self.follower.map_or_else(Vec::new, |follower| follower.notes());
-        notes.extend(ClockMap::new(self.anchors).step_note());
+        notes.extend(clock.step_note());
         Finished { all_committed, failure: attempt.err(), anchors, records: self.records, notes }
     }
 
@@ -291,8 +300,8 @@ impl Sealer {
 
     /// Seals what follows from all records together: as if of a chunk that never comes.
     fn seal_end(&mut self) -> Result<()> {
+        let clock = self.clock();
         let Some(kept) = &mut self.kept else { return Ok(()) };
-        let clock = ClockMap::new(self.anchors.clone());
         let events = [Table::Events].into_iter();
         let mut seal = RangeSeal::begin(&self.target, events, &clock, &self.strings);
         kept.finish(|seq, slot| seal.push(seq, slot));
@@ -337,7 +346,7 @@ impl Sealer {
         self.seal_new_sites()?;
         // Every record of these chunks is older than this anchor, so no later one changes their times.
         self.take_anchor();
-        let clock = ClockMap::new(self.anchors.clone());
+        let clock = self.clock();
         let tables = SlotRows::TABLES.into_iter().filter(|table| !self.sealed_tables.contains(table));
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
         let mut holes = 0;
@@ -390,7 +399,7 @@ impl Sealer {
         let all = self.strings.len();
         if all > self.sites_sealed {
             let ids = Range { first: u64::from(self.sites_sealed) + 1, last: u64::from(all) };
-            let clock = ClockMap::new(self.anchors.clone());
+            let clock = self.clock();
             let written_bytes = self.target.seal_sites(ids, &self.strings, &clock)?;
             self.journal.control.count(Counter::WrittenBytes, written_bytes);
             self.sites_sealed = all;
@@ -398,14 +407,13 @@ impl Sealer {
         Ok(())
     }
 
-    fn take_anchor(&mut self) {
-        let anchor = ticks::anchor(self.journal.source());
-        self.journal.control.add_anchor(anchor);
-        self.anchors.push(anchor);
-        if self.anchors.len() > MAX_ANCHORS {
-            // The first stays: it ties the clock to the wall.
-            self.anchors.drain(1..MAX_ANCHORS / 2);
-        }
+    fn take_anchor(&self) {
+        self.journal.control.add_anchor(ticks::anchor(self.journal.source()));
+    }
+
+    /// By the anchors in the control file, as recovery would have it.
+    fn clock(&self) -> ClockMap {
+        self.journal.control.clock()
     }
 }
 
@@ -459,10 +467,10 @@ mod tests {
         let run = folder.path().to_owned();
         let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
         let target = super::PartTarget { run, run_id: "r".to_owned(), id, host: "h".to_owned() };
-        let mut sealer = super::Sealer::new(journal, target, None, None);
-        let last = sealer.anchors[0];
+        let sealer = super::Sealer::new(journal, target, None, None);
+        let last = *sealer.clock().anchors().last().unwrap();
         let set = last.unix_nanos + 3_600_000_000_000;
-        sealer.anchors.push(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
+        journal.control.add_anchor(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
         let finished = sealer.finish(0);
         assert!(finished.failure.is_none() && finished.all_committed);
         assert!(finished.notes[0].contains("+3600.0"));

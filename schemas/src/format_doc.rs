@@ -33,14 +33,22 @@ Such readers see what is sealed. Rows that are still in a journal are seen by `t
 ```text
 RUN/
   run.json                                              format version, run id, when it started, the user's config
-  TABLE/rank=R/process=P/part-NNNNNN.parquet            tables of one process
+  TABLE/rank=R/process=P/part-NNNNNN.parquet            tables of one process, by the first chunk in the part
+  TABLE/rank=R/process=P/part-NNNNNN-MMMMMM.parquet     a merged part, by its first and last
   node_samples/host=NAME/part-rR-pP-NNNNNN.parquet      devices and node, sampled once per node, by process P of rank R
   _process/rank=R/process=P/process.json                host, pid, clock, how it ended, what was dropped, what recording cost
   _process/rank=R/process=P/journal/                    only while recording, or after a crash
 ```
 
 `process` is the first number that the process could claim with `mkdir`. Files whose name begins with a dot are being
-written and are to be ignored. A part appears under its name only when it is whole and on the disk.
+written and are to be ignored. A part appears under its name only when it is whole and on the disk, and a name never
+changes what it stands for.
+
+Parts of a long run are merged while it records: a merged part holds the row groups of its inputs, in their order. It
+names them as superseded and takes their place: first it appears, then they go. In the milliseconds between, and after a
+crash in them until `tidegauge-record recover`, a reader that opens the folder as it is sees their rows twice;
+`tidegauge` does not. Who keeps parts of a running process open by name holds a shared `flock` on
+`_process/rank=R/process=P` meanwhile: nothing is merged until it is released.
 
 ## Rules
 
@@ -96,7 +104,7 @@ const METADATA: [(&str, &str); 7] = [
     (KEY_RUN_ID, "run id, as in `run.json`"),
     (
         KEY_CONSUMED,
-        "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`",
+        "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`; a merged part's range covers those between its inputs, which have none",
     ),
     (KEY_SEQ, "lowest and highest `seq` of the rows, `LOW-HIGH`; absent without rows"),
     (

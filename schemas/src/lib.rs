@@ -17,8 +17,10 @@ pub mod journal;
 pub mod kinds;
 pub mod layout;
 pub mod liveness;
+pub mod merge;
 pub mod metrics;
 pub mod part;
+pub mod part_catalog;
 pub mod part_list;
 pub mod part_target;
 pub mod process;
@@ -28,6 +30,7 @@ pub mod rows;
 pub mod run;
 mod table;
 mod trace;
+pub mod trace_lock;
 pub mod version;
 
 pub use column::{Column, ColumnType};

@@ -93,6 +93,8 @@ pub struct Cost {
     pub background_cpu_seconds: f64,
     /// Bytes of sealed parts.
     pub written_bytes: u64,
+    /// Bytes written once more, as parts were merged.
+    pub merged_bytes: u64,
     /// Largest size of the mapped journal.
     pub peak_journal_bytes: u64,
 }

@@ -1,7 +1,7 @@
 //! What one recorded process left: sealed parts and, if it still runs or crashed, its journal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
@@ -10,11 +10,13 @@ use crate::journal::{JournalSnapshot, SnapshotChunk, StringUse};
 use crate::layout::{self, ProcessId};
 use crate::liveness;
 use crate::part::{BATCH_ROWS, Part};
+use crate::part_catalog::PartCatalog;
 use crate::part_list::PartList;
 use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
 use crate::retention::{CounterNames, FilterState, KeptRows};
 use crate::rows::{SlotRows, site_rows};
 use crate::table::Table;
+use crate::trace_lock::TraceLock;
 
 /// A journal of which not all events are kept has a state, if only that of its beginning.
 fn with_state(mut journal: JournalSnapshot, info: Option<&ProcessInfo>) -> JournalSnapshot {
@@ -38,21 +40,29 @@ pub struct ProcessTrace {
     pub damage: Vec<Error>,
     journal: Option<JournalSnapshot>,
     parts: BTreeMap<Table, PartList>,
+    /// While it is held no part is merged away. None once the process has closed its trace.
+    _lock: Option<TraceLock>,
 }
 
 impl ProcessTrace {
     /// Opens process `id` of the trace folder `run`. The journal of a live process is copied first, then parts are
-    /// listed: a chunk that was sealed in between is found in both and counted once.
+    /// listed: a chunk that was sealed in between is found in both and counted once. Until this is dropped the
+    /// process's recorder merges no parts, see [`crate::trace_lock`].
     pub fn open(run: &Path, id: ProcessId) -> Result<Self> {
         let folder = layout::process_folder(run, id);
         let mut damage = Vec::new();
         let info = ProcessInfo::read(&folder.join(layout::PROCESS_FILE));
         let mut info = info.map_err(|error| damage.push(error)).ok();
+        let is_closed = info.as_ref().is_some_and(|info| info.ended.is_some());
+        let lock = if is_closed { None } else { TraceLock::to_read(&folder) };
         let journal_folder = journal_folder(&folder, info.as_ref());
         let live = liveness::is_live(info.as_ref(), &journal_folder);
+        let mut newest_chunk = if live { newest_sealed_chunk(run, id)? } else { None };
         let journal = match JournalSnapshot::read(&journal_folder, live) {
             Ok(mut journal) => {
                 damage.append(&mut journal.damage);
+                let with_records = journal.chunks.iter().filter(|chunk| chunk.scan.committed > 0);
+                newest_chunk = newest_chunk.max(with_records.map(|chunk| chunk.index).max());
                 Some(journal)
             }
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
@@ -74,7 +84,13 @@ impl ProcessTrace {
         let journal = journal.map(|journal| with_state(journal, info.as_ref()));
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
-            parts.insert(table, PartList::read(run, table, id)?);
+            let listed = PartList::read(run, table, id)?;
+            // What was recorded after the journal was copied is in the parts of some tables and not of others, and not
+            // all that was before it is in a part: it is left out.
+            let is_cut = live
+                && SlotRows::TABLES.contains(&table)
+                && info.as_ref().is_none_or(|info| info.ended.is_none());
+            parts.insert(table, if is_cut { listed.up_to(newest_chunk) } else { listed });
         }
         let unclosed = match (&info, &journal) {
             _ if live => Ended::Running,
@@ -82,7 +98,7 @@ impl ProcessTrace {
             _ => Ended::Killed,
         };
         let ended = info.as_ref().and_then(|info| info.ended).unwrap_or(unclosed);
-        Ok(Self { id, info, ended, damage, journal, parts })
+        Ok(Self { id, info, ended, damage, journal, parts, _lock: lock })
     }
 
     /// What could not be recorded, as far as is known.
@@ -117,6 +133,12 @@ impl ProcessTrace {
     #[must_use]
     pub fn parts(&self, table: Table) -> &[Part] {
         self.parts.get(&table).map_or(&[], PartList::parts)
+    }
+
+    /// Files of parts that a merged one supersedes: a merge was cut off before it could remove them. No row of them is
+    /// read.
+    pub fn superseded_parts(&self) -> impl Iterator<Item = &PathBuf> {
+        self.parts.values().flat_map(PartList::superseded)
     }
 
     /// Chunks of the journal whose rows of `table` are in no part.
@@ -217,6 +239,13 @@ impl ProcessTrace {
             }
         }
     }
+}
+
+/// The newest chunk that a part of any table begins with.
+fn newest_sealed_chunk(run: &Path, id: ProcessId) -> Result<Option<u64>> {
+    let mut newest =
+        SlotRows::TABLES.into_iter().map(|table| PartCatalog::newest_first_chunk(run, table, id));
+    newest.try_fold(None, |newest, chunk| Ok(newest.max(chunk?)))
 }
 
 enum Source<'a> {

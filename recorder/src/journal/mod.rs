@@ -16,6 +16,7 @@ mod chunk_files;
 mod control_file;
 mod environment;
 mod interner;
+pub(crate) mod open;
 pub(crate) mod slots;
 #[cfg(test)]
 mod slots_tests;
@@ -54,6 +55,8 @@ pub(crate) struct Journal {
     source: ClockSource,
     pub(crate) control: ControlFile,
     pub(crate) interner: Interner,
+    /// What the sealer has yet to seal, for who merges.
+    pub(crate) open: open::OpenSet,
     /// Woken when a new chunk is begun.
     provider: OnceLock<Thread>,
     /// A chunk could not be made: sealed ones are wanted back at once.
@@ -88,6 +91,7 @@ impl Journal {
             source,
             control,
             interner,
+            open: open::OpenSet::default(),
             provider: OnceLock::new(),
             is_starved: AtomicBool::new(false),
             dump_first: AtomicU64::new(u64::MAX),

@@ -16,6 +16,8 @@ mod launcher;
 mod launcher_kills;
 mod launcher_ranks;
 mod launcher_signals;
+mod merging;
+mod merging_killed;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
