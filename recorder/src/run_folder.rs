@@ -159,7 +159,7 @@ fn make(path: PathBuf) -> Result<PathBuf> {
 }
 
 /// The name of a file system on which `fallocate` is no guarantee (copy on write, or not local).
-fn unreliable(stat: &StatFs) -> Option<&'static str> {
+pub(crate) fn unreliable(stat: &StatFs) -> Option<&'static str> {
     // Magic numbers of linux/magic.h and of the file systems' own sources.
     match stat.f_type as u64 & 0xFFFF_FFFF {
         0x9123_683E => Some("btrfs"),

@@ -7,7 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod cgroup;
-mod cgroup_folder;
+pub(crate) mod cgroup_folder;
 pub(crate) mod collected;
 mod node;
 mod nvml;
@@ -23,7 +23,9 @@ use tidegauge_schemas::metrics::Metric;
 
 pub(crate) use cgroup::CgroupProbe;
 pub(crate) use node::NodeProbe;
-pub(crate) use nvml::{NvmlAbsent, NvmlProbe, UnknownDevice};
+#[cfg(test)]
+pub(crate) use nvml::tests as nvml_tests;
+pub(crate) use nvml::{NvmlAbsent, NvmlProbe, PidNamespace, UnknownDevice};
 pub(crate) use process::{ProcessMemory, ProcessProbe, ProcessUsage};
 pub(crate) use tree::ProcessTree;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nvml_wrapper_sys::bindings::*;
 
@@ -33,13 +33,19 @@ pub(crate) struct State(HashMap<String, String>);
 
 impl State {
     /// As it is now.
-    pub(crate) fn now() -> Self {
+    pub(crate) fn now() -> Arc<Self> {
+        static LAST: Mutex<Option<(String, Arc<State>)>> = Mutex::new(None);
+        // Without a file it is the default one.
+        let text = file().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, state)) = last.as_ref().filter(|(last, _)| *last == text) {
+            return Arc::clone(state);
+        }
         let mut state = Self::default();
         state.override_with(DEFAULT);
-        // Without a file it is the default one.
-        if let Some(text) = file().and_then(|path| std::fs::read_to_string(path).ok()) {
-            state.override_with(&text);
-        }
+        state.override_with(&text);
+        let state = Arc::new(state);
+        *last = Some((text, Arc::clone(&state)));
         state
     }
 

@@ -12,8 +12,6 @@ pub(crate) struct NvmlAbsent {
     pub(crate) finding: String,
     /// What to do.
     pub(crate) advice: &'static str,
-    /// True if nothing points to an NVIDIA device here, so that nothing is amiss.
-    pub(crate) is_expected: bool,
 }
 
 impl NvmlAbsent {
@@ -57,15 +55,13 @@ impl NvmlAbsent {
                 (format!("NVML does not start: {error}"), "see what nvidia-smi says, and the kernel's log")
             }
         };
-        let is_expected = matches!(error, NvmlError::LibloadingError(_)) && !has_driver;
-        Self { finding, advice, is_expected }
+        Self { finding, advice }
     }
 
     pub(super) fn no_devices() -> Self {
         Self {
             finding: "the NVIDIA driver is loaded and knows no device".to_owned(),
             advice: "see `lspci -d 10de:` and the kernel's log; in a container, pass the device in (docker run --gpus all)",
-            is_expected: false,
         }
     }
 }

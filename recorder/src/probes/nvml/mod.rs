@@ -9,7 +9,7 @@ mod device;
 mod fields;
 mod pid_namespace;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ffi::OsStr;
 use std::time::Instant;
