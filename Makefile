@@ -6,11 +6,12 @@ VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test soak lint doc bench miri format-doc clean
+.PHONY: demo test soak lint doc bench miri format-doc header clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
+# All targets, as for the tests: with the features of fewer, cargo would build polars a second time.
 demo:
-	$(CARGO) build --locked --workspace
+	$(CARGO) build --locked --workspace --all-targets
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(TARGET)/debug/burgers --run $(DEMO)/trace
 	$(TARGET)/debug/tidegauge summary $(DEMO)/trace --format json -o $(DEMO)/summary.json
@@ -58,6 +59,10 @@ miri:
 # Writes schemas/FORMAT.md anew from the code.
 format-doc:
 	UPDATE_FORMAT=1 $(CARGO) test --locked --workspace --lib format_md_is_what_the_code_says
+
+# Writes recorder/include/tidegauge.h anew from recorder/src/c_api.
+header:
+	UPDATE_HEADER=1 $(CARGO) test --locked --workspace --test c_header tidegauge_h_is_what_the_code_says
 
 clean:
 	rm -rf $(DEMO) $(VENV)

@@ -11,7 +11,6 @@ use arrow::datatypes::{
 use polars::prelude::*;
 use polars::sql::SQLContext;
 use tidegauge_schemas::layout::ProcessId;
-use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Column as TraceColumn, ColumnType, ProcessTrace, Table};
 
 use crate::analysis::{PhaseTable, StepTable};
@@ -57,7 +56,8 @@ fn scan(source: &Source, table: Table) -> Result<LazyFrame> {
         if !process.parts(table).is_empty() {
             frames.push(with_process(scan_parts(process, table).map_err(failed)?, process.id));
         }
-        for batch in unsealed(process, table)? {
+        for batch in process.unsealed_batches(table) {
+            let batch = batch?;
             frames.push(with_process(frame(&batch, table).map_err(failed)?.lazy(), process.id));
         }
     }
@@ -75,21 +75,6 @@ fn scan_parts(process: &ProcessTrace, table: Table) -> PolarsResult<LazyFrame> {
 
 fn with_process(frame: LazyFrame, id: ProcessId) -> LazyFrame {
     frame.with_columns([lit(id.rank).alias("rank"), lit(id.process).alias("process")])
-}
-
-/// Rows that are in no part yet.
-fn unsealed(process: &ProcessTrace, table: Table) -> Result<Vec<RecordBatch>> {
-    let Some(journal) = process.journal() else { return Ok(Vec::new()) };
-    if table == Table::Sites {
-        return Ok(process.unsealed_sites().into_iter().collect());
-    }
-    let mut batches = Vec::new();
-    for chunk in process.unsealed_chunks(table) {
-        let mut rows = SlotRows::new(&journal.clock, &journal.strings);
-        chunk.for_each(|seq, slot| rows.push(seq, slot))?;
-        batches.push(rows.finish(table));
-    }
-    Ok(batches)
 }
 
 fn empty(table: Table) -> PolarsResult<DataFrame> {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use tidegauge_schemas::journal::{CheckpointSlot, EventSlot, SampleSlot, Slot, StringUse};
+use tidegauge_schemas::retention::{CounterNames, Retention};
 use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 
 use crate::host::{self, HostProbe};
@@ -24,7 +25,7 @@ pub(crate) struct Here {
     /// The operating system's id of the thread.
     thread: u32,
     /// The site that it is in; 0 none.
-    site: u32,
+    pub(crate) site: u32,
 }
 
 /// Ids of the metrics that the recorder itself samples.
@@ -139,6 +140,21 @@ impl Active {
         self.journal.record_late(seq, &free_slot(self.here(), ticks, device, address));
     }
 
+    /// Any event, by this thread, now.
+    pub(crate) fn event(&self, event: &EventSlot) {
+        let thread = self.here().thread;
+        self.journal.record(&EventSlot { ticks: self.journal.ticks(), thread, ..*event }.encode());
+    }
+
+    /// Ids of the counters that are read off the events, where those are left out.
+    pub(crate) fn counter_names(&self, retention: Retention) -> CounterNames {
+        if !retention.is_partial() {
+            return CounterNames::default();
+        }
+        let id = |metric: metrics::Metric| self.journal.intern(metric.name, StringUse::Name);
+        CounterNames { allocated: id(metrics::ALLOCATED), peak_allocated: id(metrics::PEAK_ALLOCATED) }
+    }
+
     /// A checkpoint, and with it the process's counters if they were asked for.
     pub(crate) fn checkpoint(&self, checkpoint: Checkpoint) {
         let slot = CheckpointSlot {
@@ -207,7 +223,7 @@ impl Active {
     }
 
     /// This thread, made known to this journal.
-    fn here(&self) -> Here {
+    pub(crate) fn here(&self) -> Here {
         self.known_here().unwrap_or_else(|| {
             let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
             let here = Here { thread, site: 0 };
@@ -226,9 +242,14 @@ impl Active {
 
     /// Puts this thread back to where it was before it entered a site.
     pub(crate) fn leave_site(&self, before: Here) {
+        self.return_to_site(before.site);
+    }
+
+    /// Puts this thread at a site whose id of this journal is known; 0 none.
+    pub(crate) fn return_to_site(&self, site: u32) {
         // A journal that was begun since then knows this thread otherwise.
-        if HERE.get().0 == self.journal.generation {
-            HERE.set((self.journal.generation, before));
+        if let Some(here) = self.known_here() {
+            HERE.set((self.journal.generation, Here { site, ..here }));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use crate::active::active;
+use crate::dump::oom;
 use crate::guard::is_own_work;
 
 /// Device of host memory.
@@ -50,11 +51,14 @@ impl<A> RecordingAllocator<A> {
     #[inline]
     fn record_alloc(&self, block: *mut u8, bytes: usize) {
         if bytes >= self.min_bytes
-            && !block.is_null()
             && let Some(active) = active()
             && !is_own_work()
         {
-            active.alloc(HOST, block as u64, bytes as u64);
+            if block.is_null() {
+                oom(HOST, bytes as u64);
+            } else {
+                active.alloc(HOST, block as u64, bytes as u64);
+            }
         }
     }
 
@@ -102,6 +106,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for RecordingAllocator<A> {
         let moved = unsafe { self.inner.realloc(block, layout, new_size) };
         if moved.is_null() {
             self.record_alloc(block, layout.size());
+            self.record_alloc(moved, new_size);
         } else {
             self.record_alloc(moved, new_size);
         }

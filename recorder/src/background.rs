@@ -1,4 +1,4 @@
-//! The recorder's own threads: one provides chunks and takes samples, one seals.
+//! The recorder's own threads: one provides chunks and takes samples, one seals, one merges parts.
 //!
 //! They take no signals, and what they allocate is not recorded.
 
@@ -10,7 +10,11 @@ use tidegauge_schemas::journal::{Counter, SLOTS_PER_CHUNK};
 use tidegauge_schemas::part_target::PartTarget;
 
 use crate::active::Active;
+use crate::alert_follower::AlertFollower;
 use crate::guard::OwnWork;
+use crate::kept_events::KeptEvents;
+use crate::merger::Merger;
+use crate::on_alert::OnAlert;
 use crate::sealer::{Finished, Sealer};
 use crate::ticks;
 
@@ -20,6 +24,11 @@ const MIN_AHEAD: u64 = 2;
 const MAX_AHEAD: u64 = 32;
 /// How often the provider looks if nothing wakes it.
 const PROVIDER_TICK: Duration = Duration::from_millis(100);
+/// How often it is looked whether there are parts to merge.
+const MERGER_TICK: Duration = Duration::from_secs(1);
+/// Of the merging thread, from 0 to 19: behind the program's own threads, but not so far that a stop would wait for it
+/// where they take all processors.
+const MERGER_NICENESS: libc::c_int = 10;
 /// How often clocks are compared.
 const ANCHOR_EVERY: Duration = Duration::from_secs(1);
 /// How often the kernel's own peak is read, which costs more than the current size.
@@ -34,9 +43,13 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// The gate is closed: the provider ends. The sealer goes on, since it must have the journal to itself at the end.
+    /// The gate is closed: the provider ends, and the merger. The sealer goes on, since it must have the journal to itself at the end.
     pub(crate) fn end_providing(&self) {
         self.no_more_chunks.store(true, Ordering::Release);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.no_more_chunks.load(Ordering::Acquire)
     }
 
     /// No more than `reserved` records will come.
@@ -68,10 +81,13 @@ pub(crate) fn spawn_sealer(
     active: &'static Active,
     stop: &'static StopSignal,
     target: PartTarget,
+    kept: Option<KeptEvents>,
+    follower: Option<AlertFollower>,
+    on_alert: OnAlert,
 ) -> std::io::Result<JoinHandle<Finished>> {
     spawn("tidegauge-seal", move || {
         let mut cpu = CpuMeter::default();
-        let mut sealer = Sealer::new(&active.journal, target);
+        let mut sealer = Sealer::new(&active.journal, target, kept, follower);
         loop {
             if let Some(reserved) = stop.given() {
                 let finished = sealer.finish(reserved);
@@ -79,9 +95,31 @@ pub(crate) fn spawn_sealer(
                 return finished;
             }
             sealer.advance();
+            sealer.take_raised().iter().for_each(|alert| on_alert.raise(active, alert));
             cpu.count(active);
             std::thread::park_timeout(PROVIDER_TICK);
         }
+    })
+}
+
+/// Starts the thread that merges parts; when it ends, it says what went wrong, if something did.
+pub(crate) fn spawn_merger(
+    active: &'static Active,
+    stop: &'static StopSignal,
+    target: PartTarget,
+    journal_cap_bytes: u64,
+) -> std::io::Result<JoinHandle<Option<String>>> {
+    spawn("tidegauge-merge", move || {
+        // SAFETY: it takes numbers; on Linux, 0 is the calling thread. A refusal changes nothing.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, MERGER_NICENESS) };
+        let mut cpu = CpuMeter::default();
+        let mut merger = Merger::new(&active.journal, target, journal_cap_bytes);
+        while !stop.is_ending() {
+            merger.advance(&|| !stop.is_ending());
+            cpu.count(active);
+            std::thread::park_timeout(MERGER_TICK);
+        }
+        merger.note()
     })
 }
 
@@ -103,7 +141,7 @@ fn provide(active: &'static Active, stop: &StopSignal, interval: Duration, seale
     let mut ahead = MIN_AHEAD;
     let mut seen_chunk = 0;
     let mut cpu = CpuMeter::default();
-    while !stop.no_more_chunks.load(Ordering::Acquire) {
+    while !stop.is_ending() {
         let now = Instant::now();
         let chunk = active.journal.reserved() / SLOTS_PER_CHUNK;
         if chunk != seen_chunk {

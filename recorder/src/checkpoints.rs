@@ -2,12 +2,17 @@
 //!
 //! Free functions, so that a library can be instrumented without handing a recorder through. When no recorder is on
 //! each costs a load and a branch. None of them fails, blocks or panics.
+//!
+//! Guards end what they began. In C a beginning and its end are two calls (`c_api`); the functions between, which take
+//! the recorder, serve both.
 
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 
 use tidegauge_schemas::CheckpointKind;
 
 use crate::active::{Active, Checkpoint, Here, active};
+use crate::journal::Journal;
 
 /// Guards end on the thread that they began on, since spans nest by thread.
 type OnThisThread = PhantomData<*const ()>;
@@ -24,12 +29,19 @@ pub fn mark(name: &str) {
 #[inline]
 #[must_use = "the phase ends when the guard is dropped"]
 pub fn span(name: &str) -> Span {
-    let entered = active().map(|active| {
-        let name = active.name(name);
-        active.checkpoint(Checkpoint::new(CheckpointKind::SpanBegin, name));
-        (active, name)
-    });
-    Span { entered, thread: PhantomData }
+    Span { entered: active().map(|active| (active, begin_span(active, name))), thread: PhantomData }
+}
+
+/// Begins a phase; the id of its name, to end it by.
+pub(crate) fn begin_span(active: &Active, name: &str) -> u32 {
+    let name = active.name(name);
+    active.checkpoint(Checkpoint::new(CheckpointKind::SpanBegin, name));
+    name
+}
+
+/// Ends the phase that this thread began last under that name.
+pub(crate) fn end_span(active: &Active, name: u32) {
+    active.checkpoint(Checkpoint::new(CheckpointKind::SpanEnd, name));
 }
 
 /// A phase that is open.
@@ -42,7 +54,7 @@ pub struct Span {
 impl Drop for Span {
     fn drop(&mut self) {
         if let Some((active, name)) = self.entered {
-            active.checkpoint(Checkpoint::new(CheckpointKind::SpanEnd, name));
+            end_span(active, name);
         }
     }
 }
@@ -53,10 +65,22 @@ impl Drop for Span {
 pub fn step(number: i64) -> Step {
     let active = active();
     if let Some(active) = active {
-        active.journal.step.store(number, std::sync::atomic::Ordering::Relaxed);
-        active.checkpoint(Checkpoint::new(CheckpointKind::StepBegin, 0));
+        begin_step(active, number);
     }
     Step { active, number, loss: None, batch_size: None, thread: PhantomData }
+}
+
+/// Begins a step.
+pub(crate) fn begin_step(active: &Active, number: i64) {
+    active.journal.step.store(number, Ordering::Relaxed);
+    active.checkpoint(Checkpoint::new(CheckpointKind::StepBegin, 0));
+}
+
+/// Ends a step, with what is known of it.
+pub(crate) fn end_step(active: &Active, number: i64, loss: Option<f64>, batch_size: Option<u64>) {
+    let end = Checkpoint::new(CheckpointKind::StepEnd, 0);
+    active.checkpoint(Checkpoint { step: Some(number), value: loss, batch_size, ..end });
+    Journal::clear(&active.journal.step);
 }
 
 /// A training step that is open.
@@ -84,13 +108,7 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         if let Some(active) = self.active {
-            active.checkpoint(Checkpoint {
-                step: Some(self.number),
-                value: self.loss,
-                batch_size: self.batch_size,
-                ..Checkpoint::new(CheckpointKind::StepEnd, 0)
-            });
-            crate::journal::Journal::clear(&active.journal.step);
+            end_step(active, self.number, self.loss, self.batch_size);
         }
     }
 }
@@ -101,10 +119,22 @@ impl Drop for Step {
 pub fn epoch(number: u32) -> Epoch {
     let active = active();
     if let Some(active) = active {
-        active.journal.epoch.store(i64::from(number), std::sync::atomic::Ordering::Relaxed);
-        active.checkpoint(Checkpoint::new(CheckpointKind::EpochBegin, 0));
+        begin_epoch(active, number);
     }
     Epoch { active, number, thread: PhantomData }
+}
+
+/// Begins an epoch.
+pub(crate) fn begin_epoch(active: &Active, number: u32) {
+    active.journal.epoch.store(i64::from(number), Ordering::Relaxed);
+    active.checkpoint(Checkpoint::new(CheckpointKind::EpochBegin, 0));
+}
+
+/// Ends an epoch.
+pub(crate) fn end_epoch(active: &Active, number: u32) {
+    let end = Checkpoint::new(CheckpointKind::EpochEnd, 0);
+    active.checkpoint(Checkpoint { epoch: Some(number), ..end });
+    Journal::clear(&active.journal.epoch);
 }
 
 /// An epoch that is open.
@@ -118,9 +148,7 @@ pub struct Epoch {
 impl Drop for Epoch {
     fn drop(&mut self) {
         if let Some(active) = self.active {
-            let end = Checkpoint::new(CheckpointKind::EpochEnd, 0);
-            active.checkpoint(Checkpoint { epoch: Some(self.number), ..end });
-            crate::journal::Journal::clear(&active.journal.epoch);
+            end_epoch(active, self.number);
         }
     }
 }

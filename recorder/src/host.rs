@@ -27,6 +27,11 @@ impl HostProbe {
     }
 }
 
+/// Memory of the machine.
+pub(crate) fn memory_total_bytes() -> Option<u64> {
+    status_bytes(&std::fs::read("/proc/meminfo").ok()?, "MemTotal")
+}
+
 /// Highest resident size so far, as the kernel kept it: not a sampled figure.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
     status_bytes(&std::fs::read("/proc/self/status").ok()?, "VmHWM")

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::liveness;
 use tidegauge_schemas::process::{Cost, Losses, ProcessInfo};
+use tidegauge_schemas::retention::Retention;
 use tidegauge_schemas::version::FORMAT_VERSION;
 
 use crate::run_folder;
@@ -27,6 +28,7 @@ pub(crate) fn process_info(run_id: &str, id: ProcessId, clock_source: &str) -> P
         pid_start_ticks: liveness::pid_start_ticks(pid),
         command: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         watched: None,
+        retention: Retention::All,
         started: run_folder::rfc3339(ticks::unix_nanos()),
         ended: None,
         ended_unix_nanos: None,

@@ -26,19 +26,27 @@
 //! traces are interpreted is none of this crate's business.
 
 mod active;
-#[cfg_attr(not(test), allow(dead_code, reason = "recorders in the program do not watch alerts yet"))]
+mod alert_follower;
 mod alerts;
 mod allocator;
 mod background;
+#[doc(hidden)]
+pub mod c_api;
 mod checkpoints;
 mod doctor;
+mod dump;
+pub mod environment;
 mod error;
 mod guard;
 mod host;
 mod identity;
 mod journal;
+mod kept_events;
 pub mod launcher;
 mod mapping;
+mod merge_policy;
+mod merger;
+mod on_alert;
 mod probes;
 mod recorder;
 mod recover;
@@ -46,13 +54,15 @@ mod run_folder;
 mod sealer;
 mod ticks;
 
+pub use alert_follower::RaisedAlert;
 pub use alerts::{Alert, AlertError};
 pub use allocator::RecordingAllocator;
 pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
 };
 pub use doctor::{Check, Report, Status, doctor};
+pub use dump::{dump, oom, request_dump};
 pub use error::{Error, Result};
 pub use recorder::{DEFAULT_INTERVAL, DEFAULT_JOURNAL_CAP_BYTES, Recorder, RecorderBuilder};
 pub use recover::{Recovered, recover, recover_dead};
-pub use run_folder::{Existing, RUN_ID_VARIABLE, RUN_VARIABLE};
+pub use run_folder::Existing;

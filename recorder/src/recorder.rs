@@ -3,22 +3,29 @@
 mod watching;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tidegauge_schemas::journal::{CONTROL_FILE, Control, Counter};
+use tidegauge_schemas::journal::{CHUNK_BYTES, CONTROL_FILE, Control, Counter, SLOTS_PER_CHUNK};
 use tidegauge_schemas::part_target::PartTarget;
 use tidegauge_schemas::process::{Cost, Ended, ProcessInfo, Watched};
+use tidegauge_schemas::retention::{Retention, Windows};
 use tidegauge_schemas::run::sync_folder;
 
 use crate::active::{Active, active};
+use crate::alert_follower::{AlertFollower, RaisedAlert};
+use crate::alerts::Alert;
 use crate::background::{self, StopSignal};
+use crate::environment;
 use crate::error::{Error, Result};
 use crate::guard::OwnWork;
 use crate::identity;
-use crate::journal::Journal;
+use crate::journal::{Journal, MAX_CHUNKS};
+use crate::kept_events::KeptEvents;
+use crate::on_alert::OnAlert;
 use crate::recover::remove_journal;
 use crate::run_folder::{self, Claim, Existing};
 use crate::sealer::Finished;
@@ -28,6 +35,9 @@ use crate::ticks;
 pub const DEFAULT_JOURNAL_CAP_BYTES: u64 = 512 << 20;
 /// How often the process's memory is sampled by default.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest ring: half of the chunks that a journal can have, the others are for what a writer that has fallen behind
+/// may cost.
+const MAX_RING_RECORDS: u64 = MAX_CHUNKS / 2 * SLOTS_PER_CHUNK;
 /// The shortest interval: below it the sampler would be what it measures.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -42,6 +52,9 @@ pub struct RecorderBuilder {
     journal_cap_bytes: u64,
     counters_at_checkpoints: bool,
     rank: Option<u32>,
+    retention: Retention,
+    alerts: Vec<Alert>,
+    on_alert: OnAlert,
     /// What is recorded from outside, if that is not this process.
     watched_command: Option<Vec<String>>,
 }
@@ -84,6 +97,46 @@ impl RecorderBuilder {
         self
     }
 
+    /// Keeps only the newest `records`: a flight recorder. They are written on [`crate::oom`], when an allocation
+    /// through [`crate::RecordingAllocator`] fails, on [`crate::dump`], when another process asks for it
+    /// ([`crate::request_dump`]), and at the end, however that comes. What is written begins with the blocks that were
+    /// alive, so curves are absolute. Checkpoints and samples are kept throughout.
+    ///
+    /// The ring is made of whole chunks of 2 MiB, so it may hold 32,768 records more.
+    pub fn ring(mut self, records: u64) -> Self {
+        self.retention = Retention::Ring { records: records.clamp(1, MAX_RING_RECORDS) };
+        self
+    }
+
+    /// Keeps only the allocations of chosen steps: the first `first` of each epoch, and those whose number within the
+    /// epoch is divided by `every` (0 for none). Each window begins with the blocks that were alive, so curves are
+    /// absolute. Checkpoints and samples are kept throughout, and at each end of a step what was allocated.
+    pub fn windows(mut self, first: u64, every: u64) -> Self {
+        self.retention = Retention::Windows(Windows { first, every });
+        self
+    }
+
+    /// Watches an alert: when it is raised, a row in `checkpoints`, a line on standard error, and what a ring keeps is
+    /// written. Evaluated in the background, a tenth of a second behind the program.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tidegauge_recorder::AlertError> {
+    /// let alert = "allocated growth > 5MiB/step over 20".parse()?;
+    /// let builder = tidegauge_recorder::Recorder::builder("runs/a").alert(alert);
+    /// # Ok(()) }
+    /// ```
+    pub fn alert(mut self, alert: Alert) -> Self {
+        self.alerts.push(alert);
+        self
+    }
+
+    /// Has this called, on a thread of the recorder, when an alert is raised. While it runs nothing is sealed, and what
+    /// it allocates is not recorded.
+    pub fn on_alert(mut self, callback: impl Fn(&RaisedAlert) + Send + Sync + 'static) -> Self {
+        self.on_alert = OnAlert(Some(Arc::new(callback)));
+        self
+    }
+
     /// Starts recording. From here on the free functions of this crate and [`crate::RecordingAllocator`] record.
     ///
     /// # Errors
@@ -106,12 +159,18 @@ impl RecorderBuilder {
         started
     }
 
+    /// What the journal may have besides what a ring keeps.
+    fn cap_bytes(&self) -> u64 {
+        let ring = self.retention.ring_chunks().unwrap_or(0) * CHUNK_BYTES as u64;
+        self.journal_cap_bytes.saturating_add(ring)
+    }
+
     fn start_in(self, claim: Claim, journal_path: PathBuf, note: Option<String>) -> Result<Recorder> {
         static GENERATION: AtomicU32 = AtomicU32::new(1);
         let failed = |source| Error::Journal { path: journal_path.clone(), source };
         let folder = std::fs::File::open(&journal_path).map_err(failed)?;
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        let journal = Journal::create(folder.into(), self.journal_cap_bytes, generation).map_err(failed)?;
+        let journal = Journal::create(folder.into(), self.cap_bytes(), generation).map_err(failed)?;
         // Both live as long as the process: a thread may be between the check and the record at any time. What they
         // hold of weight is given back by `stop`.
         let watches = self.watched_command.is_some();
@@ -122,6 +181,7 @@ impl RecorderBuilder {
         let stop: &'static StopSignal = Box::leak(Box::default());
 
         let mut info = identity::process_info(&claim.info.run_id, claim.id, journal.source().as_str());
+        info.retention = self.retention;
         info.notes.extend(note.clone());
         info.journal_path = note.map(|_| journal_path.clone());
         if let Some(command) = self.watched_command {
@@ -136,11 +196,21 @@ impl RecorderBuilder {
         info.write(&target.process_file())?;
         sync_folder(&target.run)?;
 
-        let sealer = background::spawn_sealer(active, stop, target.clone()).map_err(failed)?;
+        let kept =
+            KeptEvents::new(self.retention, active.counter_names(self.retention), journal_path.clone());
+        let follower = AlertFollower::new(self.alerts);
+        let on_alert = self.on_alert;
+        let sealer = background::spawn_sealer(active, stop, target.clone(), kept, follower, on_alert);
+        let sealer = sealer.map_err(failed)?;
         let provider = background::spawn_provider(active, stop, self.interval, sealer.thread().clone());
         // Without a provider the sealer must not be left behind.
         let provider = provider.inspect_err(|_| stop.give(journal.close())).map_err(failed)?;
-        let threads = Threads { provider, sealer };
+        // Recording goes on without it.
+        let merger =
+            background::spawn_merger(active, stop, target.clone(), self.journal_cap_bytes).map_err(|error| {
+                info.notes.push(format!("parts are not merged, there is no thread for it: {error}"))
+            });
+        let threads = Threads { provider, sealer, merger: merger.ok() };
         let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
         // What this process itself allocates is of no interest where it watches another.
         if !watches && !active.install() {
@@ -155,6 +225,7 @@ impl RecorderBuilder {
 struct Threads {
     provider: JoinHandle<()>,
     sealer: JoinHandle<Finished>,
+    merger: Option<JoinHandle<Option<String>>>,
 }
 
 /// A recorder that is on. Stopped by [`Self::stop`] or when dropped.
@@ -180,15 +251,19 @@ impl Recorder {
             journal_cap_bytes: DEFAULT_JOURNAL_CAP_BYTES,
             counters_at_checkpoints: true,
             rank: None,
+            retention: Retention::All,
+            alerts: Vec::new(),
+            on_alert: OnAlert::default(),
             watched_command: None,
         }
     }
 
-    /// A builder for the folder that the environment variable `TIDEGAUGE` names, if it does.
+    /// A builder as the environment says: `TIDEGAUGE` names the folder; without it there is none. See
+    /// [`crate::environment`] for the others.
     #[must_use]
     pub fn from_environment() -> Option<RecorderBuilder> {
-        let run = std::env::var_os(run_folder::RUN_VARIABLE).filter(|run| !run.is_empty())?;
-        Some(Self::builder(run))
+        let run = std::env::var_os(environment::RUN_VARIABLE).filter(|run| !run.is_empty())?;
+        Some(environment::apply(Self::builder(run)))
     }
 
     /// The trace folder, which is another than was asked for if that held a trace.
@@ -234,6 +309,10 @@ impl Recorder {
         threads.provider.thread().unpark();
         // A background thread that panicked has said so; what it had not sealed is in the journal.
         let _ = threads.provider.join();
+        if let Some(merger) = threads.merger {
+            merger.thread().unpark();
+            self.info.notes.extend(merger.join().ok().flatten());
+        }
         self.stop.give(reserved);
         threads.sealer.thread().unpark();
         let finished = threads.sealer.join().unwrap_or_else(|_| Finished {
@@ -244,7 +323,7 @@ impl Recorder {
             }),
             anchors: Vec::new(),
             records: 0,
-            clock_note: None,
+            notes: Vec::new(),
         });
         journal.release_chunks(finished.all_committed);
         let closed = self.close_info(&finished);
@@ -268,15 +347,17 @@ impl Recorder {
         }
         self.info.cost = Cost {
             records: finished.records,
+            left_out_events: counter(Counter::LeftOutEvents),
             background_cpu_seconds: counter(Counter::BackgroundCpuNanos) as f64 / 1e9,
             written_bytes: counter(Counter::WrittenBytes),
+            merged_bytes: counter(Counter::MergedBytes),
             peak_journal_bytes: counter(Counter::PeakJournalBytes),
         };
         self.info.clock_anchors.clone_from(&finished.anchors);
         match &finished.failure {
             None => {
                 self.info.ended = Some(Ended::Clean);
-                self.info.notes.extend(finished.clock_note.clone());
+                self.info.notes.extend(finished.notes.iter().cloned());
             }
             // The trace is not closed: the rest of it is in the journal, for `recover`.
             Some(failure) => self.info.notes.push(format!("stop could not seal everything: {failure}")),

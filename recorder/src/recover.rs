@@ -10,9 +10,11 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
+use tidegauge_schemas::merge::remove_superseded;
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::process::{Ended, ProcessInfo, journal_folder};
+use tidegauge_schemas::retention::FilterState;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::run::sync_folder;
 use tidegauge_schemas::{ProcessTrace, Table, Trace, liveness};
@@ -131,6 +133,8 @@ fn remove_half_written(trace: &Trace, process: &ProcessTrace) -> Result<()> {
     let home = layout::process_folder(&trace.path, process.id);
     let journal = tidegauge_schemas::process::journal_folder(&home, process.info.as_ref());
     remove(&name_while_removed(&journal))?;
+    let superseded: Vec<PathBuf> = process.superseded_parts().cloned().collect();
+    remove_superseded(&superseded)?;
     let mut folders = vec![(home, String::new())];
     for table in Table::ALL {
         let table_folder = trace.path.join(table.name());
@@ -216,6 +220,7 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Re
             target.seal_sites(ids, strings, &journal.clock)?;
         }
         let chunks: Vec<&SnapshotChunk> = journal.chunks.iter().collect();
+        let mut kept = journal.state.clone();
         // A part holds consecutive chunks, all of them sealed for the same tables: those next to each other that
         // have the same tables still open.
         let open = |chunk: &SnapshotChunk| -> Vec<Table> {
@@ -227,11 +232,28 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Re
             let tables = open(range[0]);
             let mut seal = RangeSeal::begin(&target, tables.into_iter(), &journal.clock, strings);
             for chunk in range {
-                chunk.for_each(|seq, slot| seal.push(seq, slot))?;
+                // What was left out for good, or sealed, is known to the state.
+                let Some(FilterState { filter, .. }) =
+                    kept.as_mut().filter(|kept| chunk.index >= kept.next_chunk)
+                else {
+                    chunk.for_each(|seq, slot| seal.push(seq, slot))?;
+                    continue;
+                };
+                if !process.is_consumed(Table::Events, chunk.index) {
+                    filter.open_ring();
+                }
+                chunk.for_each(|seq, slot| filter.push(seq, slot, &mut |seq, slot| seal.push(seq, slot)))?;
             }
             result.records += seal.records();
             let consumed = Range { first: range[0].index, last: range[range.len() - 1].index };
             seal.seal(consumed, &mut Vec::new())?;
+        }
+        if let Some(mut kept) = kept {
+            let end = journal.chunks_from(kept.next_chunk).1;
+            let mut seal = RangeSeal::begin(&target, [Table::Events].into_iter(), &journal.clock, strings);
+            kept.filter.finish(&mut |seq, slot| seal.push(seq, slot));
+            result.records += seal.records();
+            seal.seal(Range { first: end, last: end }, &mut Vec::new())?;
         }
     }
     close(&target, &mut process, ended)?;

@@ -11,13 +11,9 @@ use serde_json::{Map, Value};
 use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::run::RunInfo;
 
+use crate::environment::RUN_ID_VARIABLE;
 use crate::error::{Error, Result};
 use crate::ticks;
-
-/// Environment variable: folder to record into.
-pub const RUN_VARIABLE: &str = "TIDEGAUGE";
-/// Environment variable: id of the run that a process of the same job has begun; its folder is then joined.
-pub const RUN_ID_VARIABLE: &str = "TIDEGAUGE_RUN_ID";
 
 /// A place claimed for this process.
 #[derive(Debug)]

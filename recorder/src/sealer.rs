@@ -1,5 +1,6 @@
 //! Turns full chunks into Parquet parts and gives the chunks back. Runs on a thread of its own.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tidegauge_schemas::journal::{ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PER_CHUNK, StringTable};
@@ -8,7 +9,10 @@ use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::{Error, Result, Table};
 
+use crate::alert_follower::{AlertFollower, RaisedAlert};
+use crate::journal::open::Open;
 use crate::journal::{ChunkState, Journal, MappedChunk, reserved_in};
+use crate::kept_events::KeptEvents;
 use crate::ticks;
 
 /// Chunks in a part: a quarter of a million records, about a megabyte, so that the journal stays small.
@@ -17,8 +21,6 @@ const CHUNKS_PER_PART: usize = 8;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// A chunk with a slot that is not committed after this is set aside: its thread died, or sleeps.
 const COMMIT_GRACE: Duration = Duration::from_millis(250);
-/// Anchors kept for converting times; older times use the rate over the gap.
-const MAX_ANCHORS: usize = 1024;
 /// After a failed attempt (disk full, folder gone), the next one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -43,12 +45,20 @@ pub(crate) struct Sealer {
     sealed_tables: Vec<Table>,
     /// Chunks that a slot is missing in.
     aside: Vec<MappedChunk<'static>>,
+    /// What is kept, if not all events are.
+    kept: Option<KeptEvents>,
+    follower: Option<AlertFollower>,
+    /// Sealed chunks that a thread may still store to.
+    late: Vec<MappedChunk<'static>>,
+    /// Dumps that others asked for, as of the last look.
+    dump_requests: u64,
+    /// What is kept is to be written as soon as these chunks have been collected.
+    dumps_after: Vec<u64>,
     stuck_since: Option<Instant>,
     retry_at: Option<Instant>,
     strings: StringTable,
     strings_end: usize,
     sites_sealed: u32,
-    anchors: Vec<tidegauge_schemas::journal::Anchor>,
 }
 
 /// What was left when everything had been tried.
@@ -62,14 +72,19 @@ pub(crate) struct Finished {
     pub(crate) anchors: Vec<tidegauge_schemas::journal::Anchor>,
     /// Records in sealed parts.
     pub(crate) records: u64,
-    /// What there is to say of the clock.
-    pub(crate) clock_note: Option<String>,
+    /// What there is to say of the clock, and of alerts.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Sealer {
-    pub(crate) fn new(journal: &'static Journal, target: PartTarget) -> Self {
+    pub(crate) fn new(
+        journal: &'static Journal,
+        target: PartTarget,
+        kept: Option<KeptEvents>,
+        follower: Option<AlertFollower>,
+    ) -> Self {
         let now = Instant::now();
-        let mut sealer = Self {
+        let sealer = Self {
             journal,
             target,
             next_index: 0,
@@ -81,22 +96,35 @@ impl Sealer {
             records: 0,
             sealed_tables: Vec::new(),
             aside: Vec::new(),
+            kept,
+            follower,
+            late: Vec::new(),
+            dump_requests: 0,
+            dumps_after: Vec::new(),
             stuck_since: None,
             retry_at: None,
             strings: StringTable::default(),
             strings_end: FIRST_ENTRY_OFFSET,
             sites_sealed: 0,
-            anchors: Vec::new(),
         };
         sealer.take_anchor();
         sealer
     }
 
+    /// The alerts that were raised since the last call.
+    pub(crate) fn take_raised(&mut self) -> Vec<RaisedAlert> {
+        self.follower.as_mut().map_or_else(Vec::new, AlertFollower::take_raised)
+    }
+
     /// Seals what is full. Called again and again while recording goes on.
     pub(crate) fn advance(&mut self) {
+        if let Some(follower) = &mut self.follower {
+            follower.follow(self.journal);
+        }
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
+        self.take_dump_requests();
         let reserved = self.journal.reserved();
         self.reserved = reserved;
         let attempt = self.collect(reserved, false).and_then(|()| {
@@ -110,10 +138,21 @@ impl Sealer {
             self.journal.control.count(Counter::FailedSeals, 1);
             Instant::now() + RETRY_AFTER
         });
+        self.publish();
+    }
+
+    /// Says what is still open, and so which parts may be merged.
+    fn publish(&self) {
+        let held_back = self.kept.as_ref().and_then(|kept| kept.ring.front());
+        let first = self.pending.first().or(held_back);
+        let chunks_end = first.map_or(self.next_index, |chunk| chunk.index);
+        let aside = self.aside.iter().map(|chunk| chunk.index).collect();
+        self.journal.open.set(Open { chunks_end, aside, sites_end: u64::from(self.sites_sealed) + 1 });
     }
 
     /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
     pub(crate) fn finish(mut self, reserved: u64) -> Finished {
+        self.take_dump_requests();
         // On a full disk the last parts need their space.
         self.journal.remove_unneeded_chunks(reserved);
         let deadline = Instant::now() + 4 * COMMIT_GRACE;
@@ -123,8 +162,8 @@ impl Sealer {
         let all_committed = self.is_committed_up_to(reserved);
         self.reserved = reserved;
         self.is_over = all_committed;
-        let attempt = self.collect(reserved, true).and_then(|()| self.seal_pending());
-        let attempt = attempt.and_then(|()| {
+        let attempt = self.collect(reserved, true).and_then(|()| self.dump());
+        let attempt = attempt.and_then(|()| self.seal_end()).and_then(|()| {
             while let Some(chunk) = self.aside.pop() {
                 self.seal_alone(chunk)?;
             }
@@ -133,13 +172,17 @@ impl Sealer {
         if attempt.is_err() {
             self.journal.control.count(Counter::FailedSeals, 1);
         }
-        let anchors = [self.anchors.first(), self.anchors.last()].into_iter().flatten().copied().collect();
-        let clock_note = ClockMap::new(self.anchors).step_note();
-        Finished { all_committed, failure: attempt.err(), anchors, records: self.records, clock_note }
+        let clock = self.clock();
+        let anchors =
+            [clock.anchors().first(), clock.anchors().last()].into_iter().flatten().copied().collect();
+        let mut notes = self.follower.map_or_else(Vec::new, |follower| follower.notes());
+        notes.extend(clock.step_note());
+        Finished { all_committed, failure: attempt.err(), anchors, records: self.records, notes }
     }
 
     fn is_committed_up_to(&self, reserved: u64) -> bool {
-        let aside = self.aside.iter().all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
+        let mut aside = self.aside.iter().chain(&self.late);
+        let aside = aside.all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
         aside
             && (self.next_index..reserved.div_ceil(SLOTS_PER_CHUNK)).all(|index| {
                 match self.journal.chunk(index) {
@@ -156,6 +199,7 @@ impl Sealer {
             if self.is_attempted || self.pending.len() >= CHUNKS_PER_PART {
                 self.seal_pending()?;
             }
+            self.dump_if_due()?;
             let index = self.next_index;
             let needed = reserved_in(index, reserved);
             if needed == 0 || (needed < SLOTS_PER_CHUNK && !to_the_end) {
@@ -163,10 +207,7 @@ impl Sealer {
             }
             match self.journal.chunk(index) {
                 ChunkState::Ready(chunk) if chunk.is_committed(needed) => {
-                    if self.pending.is_empty() {
-                        self.pending_since = Instant::now();
-                    }
-                    self.pending.push(chunk);
+                    self.take_in(chunk)?;
                 }
                 // Neither is part of a range: the pending range ends before it.
                 ChunkState::Skipped => self.seal_pending()?,
@@ -174,15 +215,103 @@ impl Sealer {
                     self.journal.skip_chunk(index);
                     continue;
                 }
-                ChunkState::Ready(chunk) if to_the_end || self.is_stuck() => {
-                    self.seal_pending()?;
-                    self.aside.push(chunk);
-                }
+                ChunkState::Ready(chunk) if to_the_end || self.is_stuck() => match self.kept {
+                    // Which events are kept follows from those before: this one cannot come later.
+                    Some(_) => self.take_in(chunk)?,
+                    None => {
+                        self.seal_pending()?;
+                        self.follow_through(&chunk);
+                        self.aside.push(chunk);
+                    }
+                },
                 ChunkState::Ready(_) | ChunkState::Missing => return Ok(()),
             }
             self.stuck_since = None;
             self.next_index += 1;
         }
+    }
+
+    fn follow_through(&mut self, chunk: &MappedChunk<'_>) {
+        if let Some(follower) = &mut self.follower {
+            follower.pass(self.journal, chunk);
+        }
+    }
+
+    /// A chunk that is to be sealed, now or when a ring gives it up.
+    fn take_in(&mut self, chunk: MappedChunk<'static>) -> Result<()> {
+        self.follow_through(&chunk);
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.is_ring()) else {
+            if self.pending.is_empty() {
+                self.pending_since = Instant::now();
+            }
+            self.pending.push(chunk);
+            return Ok(());
+        };
+        kept.ring.push_back(chunk);
+        if kept.surplus() >= CHUNKS_PER_PART {
+            self.pending.extend(kept.ring.drain(..CHUNKS_PER_PART));
+            return self.seal_pending();
+        }
+        Ok(())
+    }
+
+    fn take_dump_requests(&mut self) {
+        let mut places: Vec<u64> = self.journal.take_dump_requests().collect();
+        let requests = self.journal.control.counter(Counter::DumpRequests).load(Ordering::Relaxed);
+        if requests != self.dump_requests {
+            self.dump_requests = requests;
+            places.push(self.journal.reserved());
+        }
+        let last_records = places.into_iter().filter_map(|seq| seq.checked_sub(1));
+        self.dumps_after.extend(last_records.map(|seq| seq / SLOTS_PER_CHUNK));
+        // Who asks for a dump does not wait for the chunk to become full.
+        if self.dumps_after.contains(&(self.journal.reserved() / SLOTS_PER_CHUNK)) {
+            self.journal.fill_chunk();
+        }
+    }
+
+    fn dump_if_due(&mut self) -> Result<()> {
+        let next = self.next_index;
+        if self.dumps_after.iter().any(|chunk| *chunk < next) {
+            self.dump()?;
+            self.dumps_after.retain(|chunk| *chunk >= next);
+        }
+        Ok(())
+    }
+
+    /// Writes what is kept.
+    fn dump(&mut self) -> Result<()> {
+        self.seal_pending()?;
+        if !self.kept.as_ref().is_some_and(KeptEvents::is_ring) {
+            return Ok(());
+        }
+        self.set_open(true)?;
+        while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.ring.is_empty()) {
+            let chunks = kept.ring.len().min(CHUNKS_PER_PART);
+            self.pending.extend(kept.ring.drain(..chunks));
+            self.seal_pending()?;
+        }
+        self.set_open(false)
+    }
+
+    fn set_open(&mut self, is_open: bool) -> Result<()> {
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.set_open(is_open))
+    }
+
+    /// Seals what follows from all records together: as if of a chunk that never comes.
+    fn seal_end(&mut self) -> Result<()> {
+        let clock = self.clock();
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let events = [Table::Events].into_iter();
+        let mut seal = RangeSeal::begin(&self.target, events, &clock, &self.strings);
+        kept.finish(|seq, slot| seal.push(seq, slot));
+        self.records += seal.records();
+        let consumed = Range { first: self.next_index, last: self.next_index };
+        let left_out = kept.take_left_out();
+        let written_bytes = seal.seal(consumed, &mut Vec::new())?;
+        self.journal.control.count(Counter::WrittenBytes, written_bytes);
+        self.journal.control.count(Counter::LeftOutEvents, left_out.cast_unsigned());
+        Ok(())
     }
 
     fn is_stuck(&mut self) -> bool {
@@ -191,6 +320,9 @@ impl Sealer {
 
     /// Seals chunks that had been set aside and whose threads have come back.
     fn seal_returned(&mut self) -> Result<()> {
+        while let Some(at) = self.late.iter().position(|chunk| chunk.is_committed(SLOTS_PER_CHUNK)) {
+            self.journal.recycle(&self.late.swap_remove(at));
+        }
         while let Some(at) = self.aside.iter().position(|chunk| chunk.is_committed(SLOTS_PER_CHUNK)) {
             let chunk = self.aside.swap_remove(at);
             self.seal_alone(chunk)?;
@@ -214,27 +346,50 @@ impl Sealer {
         self.seal_new_sites()?;
         // Every record of these chunks is older than this anchor, so no later one changes their times.
         self.take_anchor();
-        let clock = ClockMap::new(self.anchors.clone());
+        let clock = self.clock();
         let tables = SlotRows::TABLES.into_iter().filter(|table| !self.sealed_tables.contains(table));
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
         let mut holes = 0;
         for chunk in &self.pending {
-            let committed = chunk.for_each(|seq, slot| seal.push(seq, slot));
+            let committed = match &mut self.kept {
+                Some(kept) => kept.pass(chunk, |seq, slot| seal.push(seq, slot)),
+                None => chunk.for_each(|seq, slot| seal.push(seq, slot)),
+            };
             holes += reserved_in(chunk.index, self.reserved).saturating_sub(committed);
         }
         let records = seal.records();
-        let written_bytes = seal.seal(consumed, &mut self.sealed_tables)?;
+        let sealed = seal.seal(consumed, &mut self.sealed_tables);
+        let written_bytes = sealed.inspect_err(|_| {
+            self.kept.iter_mut().for_each(KeptEvents::failed);
+        })?;
         self.records += records;
         self.sealed_tables.clear();
         self.is_attempted = false;
         self.journal.control.count(Counter::WrittenBytes, written_bytes);
         self.journal.control.count(Counter::Uncommitted, holes);
-        for chunk in self.pending.drain(..) {
-            self.journal.recycle(&chunk);
-        }
+        self.give_back()?;
         if self.is_over {
             self.journal.remove_unneeded_chunks(self.reserved);
         }
+        Ok(())
+    }
+
+    /// Recycles the chunks that are sealed.
+    fn give_back(&mut self) -> Result<()> {
+        let (journal, reserved, late) = (self.journal, self.reserved, &mut self.late);
+        let Some(kept) = &mut self.kept else {
+            self.pending.drain(..).for_each(|chunk| journal.recycle(&chunk));
+            return Ok(());
+        };
+        let recycle = |chunk: MappedChunk<'static>| {
+            if chunk.is_committed(reserved_in(chunk.index, reserved)) {
+                journal.recycle(&chunk);
+            } else {
+                late.push(chunk);
+            }
+        };
+        let left_out = kept.done(self.pending.drain(..), recycle)?;
+        journal.control.count(Counter::LeftOutEvents, left_out.cast_unsigned());
         Ok(())
     }
 
@@ -244,7 +399,7 @@ impl Sealer {
         let all = self.strings.len();
         if all > self.sites_sealed {
             let ids = Range { first: u64::from(self.sites_sealed) + 1, last: u64::from(all) };
-            let clock = ClockMap::new(self.anchors.clone());
+            let clock = self.clock();
             let written_bytes = self.target.seal_sites(ids, &self.strings, &clock)?;
             self.journal.control.count(Counter::WrittenBytes, written_bytes);
             self.sites_sealed = all;
@@ -252,14 +407,13 @@ impl Sealer {
         Ok(())
     }
 
-    fn take_anchor(&mut self) {
-        let anchor = ticks::anchor(self.journal.source());
-        self.journal.control.add_anchor(anchor);
-        self.anchors.push(anchor);
-        if self.anchors.len() > MAX_ANCHORS {
-            // The first stays: it ties the clock to the wall.
-            self.anchors.drain(1..MAX_ANCHORS / 2);
-        }
+    fn take_anchor(&self) {
+        self.journal.control.add_anchor(ticks::anchor(self.journal.source()));
+    }
+
+    /// By the anchors in the control file, as recovery would have it.
+    fn clock(&self) -> ClockMap {
+        self.journal.control.clock()
     }
 }
 
@@ -313,12 +467,12 @@ mod tests {
         let run = folder.path().to_owned();
         let id = tidegauge_schemas::layout::ProcessId { rank: 0, process: 0 };
         let target = super::PartTarget { run, run_id: "r".to_owned(), id, host: "h".to_owned() };
-        let mut sealer = super::Sealer::new(journal, target);
-        let last = sealer.anchors[0];
+        let sealer = super::Sealer::new(journal, target, None, None);
+        let last = *sealer.clock().anchors().last().unwrap();
         let set = last.unix_nanos + 3_600_000_000_000;
-        sealer.anchors.push(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
+        journal.control.add_anchor(Anchor { ticks: last.ticks + 1, unix_nanos: set, ..last });
         let finished = sealer.finish(0);
         assert!(finished.failure.is_none() && finished.all_committed);
-        assert!(finished.clock_note.unwrap().contains("+3600.0"));
+        assert!(finished.notes[0].contains("+3600.0"));
     }
 }

@@ -39,6 +39,11 @@ pub(crate) fn thread_cpu_nanos() -> u64 {
     nanos(ClockId::ThreadCPUTime).cast_unsigned()
 }
 
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn monotonic_nanos() -> u64 {
+    nanos(ClockId::Monotonic).cast_unsigned()
+}
+
 /// Nanoseconds since 1970.
 pub(crate) fn unix_nanos() -> i64 {
     nanos(ClockId::Realtime)

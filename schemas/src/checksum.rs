@@ -42,6 +42,11 @@ impl SummedFile {
         Ok(Self { file, crc: crc32fast::Hasher::new() })
     }
 
+    /// Waits until what was written so far is on the disk.
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// Puts the checksum into the Parquet footer that has been written, where its zeros stand.
     pub(crate) fn finish(self) -> io::Result<File> {
         if let Some(at) = checksum_place(&self.file)? {
@@ -81,10 +86,15 @@ fn checksum_place(file: &File) -> io::Result<Option<u64>> {
     Ok(found.map(|at| end - footer_bytes + (at + key.len()) as u64))
 }
 
-/// Checks a Parquet file against the checksum in its footer, if there is one.
-pub(crate) fn verify_parquet(file: &mut File, path: &Path) -> Result<()> {
+/// Checks a Parquet file against the checksum in its footer, if there is one. False if `goes_on` said so in between:
+/// nothing is known then.
+pub(crate) fn verify_parquet(
+    file: &mut File,
+    path: &Path,
+    mut goes_on: impl FnMut() -> bool,
+) -> Result<bool> {
     let reading = |error| Error::io("reading", path)(error);
-    let Some(place) = checksum_place(file).map_err(reading)? else { return Ok(()) };
+    let Some(place) = checksum_place(file).map_err(reading)? else { return Ok(true) };
     let mut crc = crc32fast::Hasher::new();
     let mut stored = [0; 8];
     let mut at = 0;
@@ -94,6 +104,9 @@ pub(crate) fn verify_parquet(file: &mut File, path: &Path) -> Result<()> {
         let count = file.read(&mut buffer).map_err(reading)?;
         if count == 0 {
             break;
+        }
+        if !goes_on() {
+            return Ok(false);
         }
         // The digits may lie across two blocks.
         for (number, digit) in (place..).zip(&mut stored) {
@@ -105,7 +118,7 @@ pub(crate) fn verify_parquet(file: &mut File, path: &Path) -> Result<()> {
         at += count as u64;
     }
     if stored == digits(crc.finalize()) {
-        Ok(())
+        Ok(true)
     } else {
         let advice = "move it away to read the rest of the trace (a tool that rewrites parts must drop their checksum)";
         Err(Error::Checksum { advice, path: path.to_owned() })

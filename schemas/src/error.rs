@@ -144,6 +144,23 @@ pub enum Error {
         other: PathBuf,
     },
 
+    /// A part that was there when the trace was opened.
+    #[error(
+        "part is gone: it was merged with others, or removed, since the trace was opened; run the command again: {}",
+        path.display()
+    )]
+    PartGone {
+        /// The part.
+        path: PathBuf,
+    },
+
+    /// Parts came and went as often as they were listed.
+    #[error("parts change as fast as they are listed; run the command again: {}", path.display())]
+    Unsettled {
+        /// The folder of their table.
+        path: PathBuf,
+    },
+
     /// A journal chunk that cannot be trusted, wholly or in places.
     #[error("journal chunk is damaged: {reason}: {}", path.display())]
     DamagedChunk {

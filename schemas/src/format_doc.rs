@@ -33,14 +33,22 @@ Such readers see what is sealed. Rows that are still in a journal are seen by `t
 ```text
 RUN/
   run.json                                              format version, run id, when it started, the user's config
-  TABLE/rank=R/process=P/part-NNNNNN.parquet            tables of one process
+  TABLE/rank=R/process=P/part-NNNNNN.parquet            tables of one process, by the first chunk in the part
+  TABLE/rank=R/process=P/part-NNNNNN-MMMMMM.parquet     a merged part, by its first and last
   node_samples/host=NAME/part-rR-pP-NNNNNN.parquet      devices and node, sampled once per node, by process P of rank R
   _process/rank=R/process=P/process.json                host, pid, clock, how it ended, what was dropped, what recording cost
   _process/rank=R/process=P/journal/                    only while recording, or after a crash
 ```
 
 `process` is the first number that the process could claim with `mkdir`. Files whose name begins with a dot are being
-written and are to be ignored. A part appears under its name only when it is whole and on the disk.
+written and are to be ignored. A part appears under its name only when it is whole and on the disk, and a name never
+changes what it stands for.
+
+Parts of a long run are merged while it records: a merged part holds the row groups of its inputs, in their order. It
+names them as superseded and takes their place: first it appears, then they go. In the milliseconds between, and after a
+crash in them until `tidegauge-record recover`, a reader that opens the folder as it is sees their rows twice;
+`tidegauge` does not. Who keeps parts of a running process open by name holds a shared `flock` on
+`_process/rank=R/process=P` meanwhile: nothing is merged until it is released.
 
 ## Rules
 
@@ -52,6 +60,13 @@ written and are to be ignored. A part appears under its name only when it is who
 * A `mark` ends the phase that bears its name: the phase began at the mark, span boundary or step boundary before.
 * A counter that was read at a checkpoint is a row of `samples` with the checkpoint's `seq`.
 * A kind, category or metric that a reader does not know is to be counted and left out, not refused.
+* `retention` in `process.json` says which allocation events are kept: `all`, `{\"ring\": {\"records\": N}}` (the newest,
+  as often as they were asked for, and at the end), `{\"windows\": {\"first\": N, \"every\": K}}` (those of the first N steps of
+  each epoch, and of steps whose number in the epoch K divides). Then there are gaps in `seq`. A window begins with what
+  happened in the gap and still matters: a `baseline` for each block that was allocated in it and is alive, frees of
+  blocks that were alive before it, segment events. Each bears its own `seq` and time, so curves inside of windows are
+  absolute, and in gaps a lower bound. `samples` then hold `allocated_bytes` and `peak_allocated_bytes` at each step's
+  end, from all events.
 ";
 
 /// The whole document.
@@ -89,7 +104,7 @@ const METADATA: [(&str, &str); 7] = [
     (KEY_RUN_ID, "run id, as in `run.json`"),
     (
         KEY_CONSUMED,
-        "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`",
+        "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`; a merged part's range covers those between its inputs, which have none",
     ),
     (KEY_SEQ, "lowest and highest `seq` of the rows, `LOW-HIGH`; absent without rows"),
     (
@@ -152,6 +167,8 @@ off with `tidegauge-record recover`; this is how it is made.
 * A slot is valid if its first word, the commit word, has `seq + 1` in its low 48 bits and the check of the other seven
   words in its high 16. It is stored last. A slot with a lower number of the same place is of an earlier use.
 * A chunk whose rows of a table are in a part (see `{KEY_CONSUMED}`) is not read again for that table.
+* `live`: only where not all allocation events are kept: the blocks that were alive before the first chunk whose events
+  are not dealt with, and what a reader must still be told of.
 "
     );
 }

@@ -63,7 +63,7 @@ vocabulary! {
         Oom = 9, "oom", "an allocation failed; `size_bytes` is what was asked for; moves no curve";
         Annotate = 10, "annotate", "tells the category or site of a block that is alive; applies to its whole life; moves no curve";
         Snapshot = 11, "snapshot", "a snapshot was taken here; moves no curve";
-        Baseline = 12, "baseline", "a block that was alive when the recorded window opened; raises allocated and active at time zero";
+        Baseline = 12, "baseline", "a block that was alive when a recorded window opened; bears the `seq` and time of its allocation; raises allocated and active";
     }
 }
 

@@ -85,6 +85,20 @@ pub fn part_name(stem: &str, first: u64) -> String {
     format!("{stem}-{first:06}.{PART_ENDING}")
 }
 
+/// Name of the part that holds what several parts, from chunk `first` to chunk `last`, held. It is the name of no
+/// other part: a name never changes what it stands for.
+#[must_use]
+pub fn merged_part_name(stem: &str, first: u64, last: u64) -> String {
+    format!("{stem}-{first:06}-{last:06}.{PART_ENDING}")
+}
+
+/// The number of the first chunk in the part of that name.
+#[must_use]
+pub fn first_chunk(stem: &str, name: &str) -> Option<u64> {
+    let numbers = name.strip_prefix(stem)?.strip_prefix('-')?.strip_suffix(PART_ENDING)?.strip_suffix('.')?;
+    numbers.split('-').next()?.parse().ok()
+}
+
 /// The folders that parts of a process's table lie in, and the stem of their names. Only `node_samples` may have several
 /// of them: one for each host name.
 pub fn part_folders(run: &Path, table: Table, id: ProcessId) -> std::io::Result<Vec<PathBuf>> {
@@ -127,6 +141,10 @@ mod tests {
         let folder = table_folder(Path::new("RUN"), Table::Events, id);
         let name = part_name(&part_stem(Table::Events, id), 7);
         assert_eq!(folder.join(name), Path::new("RUN/events/rank=3/process=1/part-000007.parquet"));
+        assert_eq!(first_chunk("part-r3-p1", &part_name("part-r3-p1", 70)), Some(70));
+        assert_eq!(first_chunk("part", &merged_part_name("part", 7, 9)), Some(7));
+        assert_eq!(first_chunk("part-r3-p1", "part-r3-p10-000007.parquet"), None);
+        assert_eq!(merged_part_name("part", 7, 1_000_000), "part-000007-1000000.parquet");
         let node = node_folder(Path::new("RUN"), "a/../b");
         let name = part_name(&part_stem(Table::NodeSamples, id), 7);
         assert_eq!(node.join(name), Path::new("RUN/node_samples/host=a_.._b/part-r3-p1-000007.parquet"));

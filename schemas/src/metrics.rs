@@ -20,6 +20,9 @@ macro_rules! metrics {
 }
 
 metrics! {
+    // Of the allocations of one process.
+    ALLOCATED = "allocated_bytes", "allocated on the device at the end of a step, from all allocation events, kept or not";
+    PEAK_ALLOCATED = "peak_allocated_bytes", "highest allocated on the device since the step began, from all allocation events, kept or not";
     // Of one process.
     RSS = "rss_bytes", "resident memory of the process, shared pages included (/proc/PID/statm)";
     PEAK_RSS = "peak_rss_bytes", "highest resident memory so far, as the kernel kept it: not a sampled figure (VmHWM in /proc/PID/status)";

@@ -50,6 +50,12 @@ impl Range {
         self.first <= number && number <= self.last
     }
 
+    /// The shortest range that holds both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
     /// What both have in common.
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
@@ -73,7 +79,7 @@ impl std::fmt::Display for Range {
 /// Encodings, measured on training-like traces: what ascends or hardly changes as deltas (a fraction of a byte a row,
 /// and cheaper to write than looking every value up), everything else as dictionaries (a training loop repeats
 /// itself), zstd 1 (higher levels gain little and cost much).
-fn writer_properties() -> WriterProperties {
+pub(crate) fn writer_properties() -> WriterProperties {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -188,7 +194,7 @@ impl Drop for PartWriter {
 }
 
 /// The Parquet writer wraps input and output errors; what the operating system said is what the user needs.
-fn write_error(path: &Path, source: ParquetError) -> Error {
+pub(crate) fn write_error(path: &Path, source: ParquetError) -> Error {
     match source {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(error) => Error::io("writing", path)(*error),
@@ -207,6 +213,10 @@ pub struct Part {
     pub table: Table,
     /// Rows.
     pub rows: u64,
+    /// Row groups that they lie in.
+    pub row_groups: usize,
+    /// Size of the file.
+    pub bytes: u64,
     /// What it consumed: journal chunks, or for `sites` string ids.
     pub consumed: Range,
     /// Lowest and highest `seq`; none without rows.
@@ -219,7 +229,18 @@ impl Part {
     /// Opens the part at `path` and checks its checksum, version, table, columns and types.
     pub fn open(path: &Path, table: Table) -> Result<Self> {
         let (mut file, metadata) = open_reader(path)?;
-        checksum::verify_parquet(&mut file, path)?;
+        checksum::verify_parquet(&mut file, path, || true)?;
+        Self::describe(path, table, &file, &metadata)
+    }
+
+    /// As [`Self::open`], but reads no more than the footer, and so not the checksum.
+    pub fn peek(path: &Path, table: Table) -> Result<Self> {
+        let (file, metadata) = open_reader(path)?;
+        Self::describe(path, table, &file, &metadata)
+    }
+
+    fn describe(path: &Path, table: Table, file: &File, metadata: &ArrowReaderMetadata) -> Result<Self> {
+        let bytes = file.metadata().map_err(Error::io("reading", path))?.len();
         let file_metadata = metadata.metadata().file_metadata();
         let value = |key: &str| {
             let pairs = file_metadata.key_value_metadata()?;
@@ -254,10 +275,18 @@ impl Part {
             path: path.to_owned(),
             table,
             rows: u64::try_from(file_metadata.num_rows()).unwrap_or(0),
+            row_groups: metadata.metadata().num_row_groups(),
+            bytes,
             consumed,
             seq: range(KEY_SEQ)?,
             supersedes: supersedes.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         })
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Reads the named columns, `batch_rows` at a time, in the order of the file.
@@ -266,7 +295,12 @@ impl Part {
         columns: &[&str],
         batch_rows: usize,
     ) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
-        let (file, metadata) = open_reader(&self.path)?;
+        let (file, metadata) = open_reader(&self.path).map_err(|error| match error {
+            Error::Io { source, path, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Error::PartGone { path }
+            }
+            error => error,
+        })?;
         let path = self.path.clone();
         let damaged = move |source| Error::DamagedPart { path: path.clone(), source };
         let options = ArrowReaderOptions::new()
@@ -312,7 +346,7 @@ fn is_unknown(metadata: &ParquetMetaData, column: &str) -> bool {
     })
 }
 
-fn open_reader(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
+pub(crate) fn open_reader(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
     let mut file = File::open(path).map_err(Error::io("opening", path))?;
     let found_bytes = file.metadata().map_err(Error::io("reading", path))?.len();
     let mut tail = [0; 4];

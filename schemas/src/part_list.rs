@@ -1,70 +1,48 @@
 //! The parts of one table of one process: which count, in which order, and that no row is there twice.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::layout::{self, PART_ENDING, ProcessId};
+use crate::layout::ProcessId;
 use crate::part::{Part, Range};
+use crate::part_catalog::PartCatalog;
 use crate::table::Table;
 
 /// Parts in the order of what they consumed, superseded ones left out.
 #[derive(Debug, Clone, Default)]
 pub struct PartList {
     parts: Vec<Part>,
+    superseded: Vec<PathBuf>,
 }
 
 impl PartList {
     /// Opens every part of a process's `table`; an absent folder has none.
     pub fn read(run: &Path, table: Table, id: ProcessId) -> Result<Self> {
-        let table_folder = run.join(table.name());
-        let folders = layout::part_folders(run, table, id).map_err(Error::io("listing", table_folder))?;
-        let stem = format!("{}-", layout::part_stem(table, id));
-        let mut paths = Vec::new();
-        for folder in folders {
-            paths.extend(part_paths(&folder, &stem)?);
-        }
-        paths.sort();
-        let mut parts = Vec::with_capacity(paths.len());
-        for path in paths {
-            match Part::open(&path, table) {
-                Ok(part) => parts.push(part),
-                // Merged away since the folder was listed: the merged part holds its rows.
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Self::new(parts)
+        let mut catalog = PartCatalog::new(run, table, id, Part::open);
+        catalog.settle()?;
+        let parts: Vec<Part> = catalog.current().into_iter().cloned().collect();
+        let superseded = catalog.superseded().into_iter().map(|part| part.path.clone()).collect();
+        check(&parts)?;
+        Ok(Self { parts, superseded })
     }
 
-    fn new(mut parts: Vec<Part>) -> Result<Self> {
-        let superseded: HashSet<String> = parts.iter().flat_map(|part| part.supersedes.clone()).collect();
-        parts.retain(|part| {
-            !part.path.file_name().is_some_and(|name| superseded.contains(&*name.to_string_lossy()))
-        });
-        parts.sort_by_key(|part| part.consumed);
-        for pair in parts.windows(2) {
-            let what = if pair[0].table == Table::Sites { "strings" } else { "chunks" };
-            check_apart(what, pair[0].consumed, pair[1].consumed, [&pair[0], &pair[1]])?;
-        }
-        // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs; sites that were named
-        // with no record in between bear the same one.
-        let mut by_seq: Vec<(Range, &Part)> = parts
-            .iter()
-            .filter(|part| !matches!(part.table, Table::Samples | Table::Sites))
-            .filter_map(|part| Some((part.seq?, part)))
-            .collect();
-        by_seq.sort_by_key(|(seq, _)| *seq);
-        for pair in by_seq.windows(2) {
-            check_apart("seq", pair[0].0, pair[1].0, [pair[0].1, pair[1].1])?;
-        }
-        Ok(Self { parts })
+    /// Without the parts that begin after chunk `last`.
+    #[must_use]
+    pub fn up_to(mut self, last: Option<u64>) -> Self {
+        self.parts.retain(|part| Some(part.consumed.first) <= last);
+        self
     }
 
     /// The parts.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// Files of parts that another one supersedes: a merge was cut off before it could remove them.
+    #[must_use]
+    pub fn superseded(&self) -> &[PathBuf] {
+        &self.superseded
     }
 
     /// Whether a part has consumed this number.
@@ -81,23 +59,27 @@ impl PartList {
     }
 }
 
-fn part_paths(folder: &Path, stem: &str) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(Error::io("listing", folder))?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::io("listing", folder))?.path();
-        let named = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(stem.as_bytes()));
-        if named && path.extension().is_some_and(|ending| ending == PART_ENDING) {
-            paths.push(path);
-        }
+/// No row may be there twice.
+fn check(parts: &[Part]) -> Result<()> {
+    for pair in parts.windows(2) {
+        let what = if pair[0].table == Table::Sites { "strings" } else { "chunks" };
+        check_apart(what, pair[0].consumed, pair[1].consumed, [&pair[0], &pair[1]])?;
     }
-    Ok(paths)
+    // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs; sites that were named
+    // with no record in between bear the same one.
+    let mut by_seq: Vec<(Range, &Part)> = parts
+        .iter()
+        .filter(|part| !matches!(part.table, Table::Samples | Table::Sites))
+        .filter_map(|part| Some((part.seq?, part)))
+        .collect();
+    by_seq.sort_by_key(|(seq, _)| *seq);
+    for pair in by_seq.windows(2) {
+        check_apart("seq", pair[0].0, pair[1].0, [pair[0].1, pair[1].1])?;
+    }
+    Ok(())
 }
 
-fn check_apart(what: &'static str, one: Range, two: Range, pair: [&Part; 2]) -> Result<()> {
+pub(crate) fn check_apart(what: &'static str, one: Range, two: Range, pair: [&Part; 2]) -> Result<()> {
     match one.intersection(two) {
         None => Ok(()),
         Some(both) => Err(Error::OverlappingParts {

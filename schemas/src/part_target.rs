@@ -83,8 +83,10 @@ impl<'a> RangeSeal<'a> {
     /// Adds a record.
     #[inline]
     pub fn push(&mut self, seq: u64, slot: &Slot) {
+        if !self.rows.push(seq, slot) {
+            return;
+        }
         self.records += 1;
-        self.rows.push(seq, slot);
         if self.records.is_multiple_of(ENCODED_ROWS) && self.failure.is_none() {
             self.failure = self.encode().err();
         }

@@ -8,6 +8,7 @@ use crate::checksum;
 use crate::error::{Error, Result};
 use crate::journal::Anchor;
 use crate::layout;
+use crate::retention::Retention;
 use crate::run;
 
 /// How a recorded process ended.
@@ -86,10 +87,14 @@ pub struct Losses {
 pub struct Cost {
     /// Records that were written.
     pub records: u64,
+    /// Allocation events that were left out, since only the newest or those of chosen steps are kept.
+    pub left_out_events: u64,
     /// CPU time of the recorder's own threads.
     pub background_cpu_seconds: f64,
     /// Bytes of sealed parts.
     pub written_bytes: u64,
+    /// Bytes written once more, as parts were merged.
+    pub merged_bytes: u64,
     /// Largest size of the mapped journal.
     pub peak_journal_bytes: u64,
 }
@@ -157,6 +162,9 @@ pub struct ProcessInfo {
     pub clock_anchors: Vec<Anchor>,
     /// Where the journal lies if not in the trace, because the trace's file system cannot hold one.
     pub journal_path: Option<PathBuf>,
+    /// Which allocation events are kept.
+    #[serde(default)]
+    pub retention: Retention,
     /// What could not be recorded.
     #[serde(default)]
     pub losses: Losses,

@@ -1,7 +1,7 @@
 //! What one recorded process left: sealed parts and, if it still runs or crashed, its journal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
@@ -10,10 +10,22 @@ use crate::journal::{JournalSnapshot, SnapshotChunk, StringUse};
 use crate::layout::{self, ProcessId};
 use crate::liveness;
 use crate::part::{BATCH_ROWS, Part};
+use crate::part_catalog::PartCatalog;
 use crate::part_list::PartList;
 use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
+use crate::retention::{CounterNames, FilterState, KeptRows};
 use crate::rows::{SlotRows, site_rows};
 use crate::table::Table;
+use crate::trace_lock::TraceLock;
+
+/// A journal of which not all events are kept has a state, if only that of its beginning.
+fn with_state(mut journal: JournalSnapshot, info: Option<&ProcessInfo>) -> JournalSnapshot {
+    let retention = info.map(|info| info.retention).unwrap_or_default();
+    if journal.state.is_none() {
+        journal.state = FilterState::new(retention, CounterNames::find(&journal.strings));
+    }
+    journal
+}
 
 /// One process of a trace, opened.
 #[derive(Debug)]
@@ -28,21 +40,29 @@ pub struct ProcessTrace {
     pub damage: Vec<Error>,
     journal: Option<JournalSnapshot>,
     parts: BTreeMap<Table, PartList>,
+    /// While it is held no part is merged away. None once the process has closed its trace.
+    _lock: Option<TraceLock>,
 }
 
 impl ProcessTrace {
     /// Opens process `id` of the trace folder `run`. The journal of a live process is copied first, then parts are
-    /// listed: a chunk that was sealed in between is found in both and counted once.
+    /// listed: a chunk that was sealed in between is found in both and counted once. Until this is dropped the
+    /// process's recorder merges no parts, see [`crate::trace_lock`].
     pub fn open(run: &Path, id: ProcessId) -> Result<Self> {
         let folder = layout::process_folder(run, id);
         let mut damage = Vec::new();
         let info = ProcessInfo::read(&folder.join(layout::PROCESS_FILE));
         let mut info = info.map_err(|error| damage.push(error)).ok();
+        let is_closed = info.as_ref().is_some_and(|info| info.ended.is_some());
+        let lock = if is_closed { None } else { TraceLock::to_read(&folder) };
         let journal_folder = journal_folder(&folder, info.as_ref());
         let live = liveness::is_live(info.as_ref(), &journal_folder);
+        let mut newest_chunk = if live { newest_sealed_chunk(run, id)? } else { None };
         let journal = match JournalSnapshot::read(&journal_folder, live) {
             Ok(mut journal) => {
                 damage.append(&mut journal.damage);
+                let with_records = journal.chunks.iter().filter(|chunk| chunk.scan.committed > 0);
+                newest_chunk = newest_chunk.max(with_records.map(|chunk| chunk.index).max());
                 Some(journal)
             }
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
@@ -61,9 +81,16 @@ impl ProcessTrace {
                 "it is gone, and with it what was in no part yet (or it is on the machine that recorded)";
             damage.push(Error::DamagedJournal { reason: reason.to_owned(), path: journal_folder.clone() });
         }
+        let journal = journal.map(|journal| with_state(journal, info.as_ref()));
         let mut parts = BTreeMap::new();
         for table in Table::ALL {
-            parts.insert(table, PartList::read(run, table, id)?);
+            let listed = PartList::read(run, table, id)?;
+            // What was recorded after the journal was copied is in the parts of some tables and not of others, and not
+            // all that was before it is in a part: it is left out.
+            let is_cut = live
+                && SlotRows::TABLES.contains(&table)
+                && info.as_ref().is_none_or(|info| info.ended.is_none());
+            parts.insert(table, if is_cut { listed.up_to(newest_chunk) } else { listed });
         }
         let unclosed = match (&info, &journal) {
             _ if live => Ended::Running,
@@ -71,7 +98,7 @@ impl ProcessTrace {
             _ => Ended::Killed,
         };
         let ended = info.as_ref().and_then(|info| info.ended).unwrap_or(unclosed);
-        Ok(Self { id, info, ended, damage, journal, parts })
+        Ok(Self { id, info, ended, damage, journal, parts, _lock: lock })
     }
 
     /// What could not be recorded, as far as is known.
@@ -108,6 +135,12 @@ impl ProcessTrace {
         self.parts.get(&table).map_or(&[], PartList::parts)
     }
 
+    /// Files of parts that a merged one supersedes: a merge was cut off before it could remove them. No row of them is
+    /// read.
+    pub fn superseded_parts(&self) -> impl Iterator<Item = &PathBuf> {
+        self.parts.values().flat_map(PartList::superseded)
+    }
+
     /// Chunks of the journal whose rows of `table` are in no part.
     pub fn unsealed_chunks(&self, table: Table) -> impl Iterator<Item = &SnapshotChunk> {
         let of_slots = SlotRows::TABLES.contains(&table);
@@ -115,10 +148,13 @@ impl ProcessTrace {
         chunks.filter(move |chunk| of_slots && !self.is_consumed(table, chunk.index))
     }
 
-    /// Whether a part of the table has consumed this chunk, or for `sites` this string id.
+    /// Whether a part of the table has consumed this chunk, or for `sites` this string id; events of a chunk also if
+    /// they were left out for good.
     #[must_use]
     pub fn is_consumed(&self, table: Table, number: u64) -> bool {
-        self.parts.get(&table).is_some_and(|parts| parts.consumed(number))
+        let state = self.journal.as_ref().and_then(|journal| journal.state.as_ref());
+        let is_left_out = table == Table::Events && state.is_some_and(|state| number < state.next_chunk);
+        is_left_out || self.parts.get(&table).is_some_and(|parts| parts.consumed(number))
     }
 
     /// The rows of `sites` that are in no part; none without a journal.
@@ -138,14 +174,39 @@ impl ProcessTrace {
         table: Table,
         columns: &'a [&'a str],
     ) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
-        let mut sources: Vec<(u64, Source<'a>)> =
-            self.parts(table).iter().map(|part| (part.consumed.first, Source::Part(part))).collect();
-        sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));
+        let parts = self.parts(table).iter().map(|part| (part.consumed.first, Source::Part(part)));
+        self.rows_of(parts.collect(), table, columns)
+    }
+
+    /// The rows of a table that are in no part yet: those of a journal.
+    pub fn unsealed_batches(&self, table: Table) -> impl Iterator<Item = Result<RecordBatch>> {
+        self.rows_of(Vec::new(), table, &[])
+    }
+
+    /// Rows of these parts, by what they consumed first, and of the journal.
+    fn rows_of<'a>(
+        &'a self,
+        mut sources: Vec<(u64, Source<'a>)>,
+        table: Table,
+        columns: &'a [&'a str],
+    ) -> impl Iterator<Item = Result<RecordBatch>> + 'a {
+        let state = self.journal.as_ref().and_then(|journal| journal.state.as_ref());
+        // These follow from all records before them.
+        let state = state.filter(|_| matches!(table, Table::Events | Table::Samples));
+        let mut kept = state.zip(self.journal.as_ref()).map(|(state, journal)| {
+            let (chunks, end) = journal.chunks_from(state.next_chunk);
+            sources.extend(chunks.map(|chunk| (chunk.index, Source::Chunk(chunk))));
+            sources.push((end, Source::JournalEnd));
+            KeptRows::new(journal, state, table)
+        });
+        if kept.is_none() {
+            sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));
+        }
         sources.sort_by_key(|(first, _)| *first);
         let unsealed_sites = if table == Table::Sites { self.unsealed_sites() } else { None };
         sources
             .into_iter()
-            .flat_map(move |(_, source)| self.open_source(&source, table, columns))
+            .flat_map(move |(_, source)| self.open_source(&source, table, columns, kept.as_mut()))
             .chain(unsealed_sites.into_iter().map(Ok))
     }
 
@@ -154,16 +215,25 @@ impl ProcessTrace {
         source: &Source<'a>,
         table: Table,
         columns: &[&str],
+        kept: Option<&mut KeptRows<'a>>,
     ) -> Box<dyn Iterator<Item = Result<RecordBatch>> + 'a> {
         match source {
             Source::Part(part) => match part.batches(columns, BATCH_ROWS) {
                 Ok(batches) => Box::new(batches),
                 Err(error) => Box::new(std::iter::once(Err(error))),
             },
+            Source::Chunk(chunk) if let Some(kept) = kept => {
+                let rows = kept.read(chunk, !self.is_consumed(table, chunk.index));
+                Box::new(rows.transpose().into_iter())
+            }
+            Source::JournalEnd => Box::new(kept.map(|kept| Ok(kept.finish())).into_iter()),
             Source::Chunk(chunk) => {
                 let rows = self.journal.as_ref().map(|journal| {
                     let mut rows = SlotRows::new(&journal.clock, &journal.strings);
-                    chunk.for_each(|seq, slot| rows.push(seq, slot)).map(|_| rows.finish(table))
+                    let scan = chunk.for_each(|seq, slot| {
+                        rows.push(seq, slot);
+                    });
+                    scan.map(|_| rows.finish(table))
                 });
                 Box::new(rows.into_iter())
             }
@@ -171,7 +241,16 @@ impl ProcessTrace {
     }
 }
 
+/// The newest chunk that a part of any table begins with.
+fn newest_sealed_chunk(run: &Path, id: ProcessId) -> Result<Option<u64>> {
+    let mut newest =
+        SlotRows::TABLES.into_iter().map(|table| PartCatalog::newest_first_chunk(run, table, id));
+    newest.try_fold(None, |newest, chunk| Ok(newest.max(chunk?)))
+}
+
 enum Source<'a> {
     Part(&'a Part),
     Chunk(&'a SnapshotChunk),
+    /// What follows from all chunks together.
+    JournalEnd,
 }

@@ -402,9 +402,9 @@ impl<'a> SlotRows<'a> {
         }
     }
 
-    /// Adds the record in a committed slot.
+    /// Adds the record in a committed slot; whether it is a row.
     #[inline]
-    pub fn push(&mut self, seq: u64, slot: &Slot) {
+    pub fn push(&mut self, seq: u64, slot: &Slot) -> bool {
         match Record::decode(slot) {
             Some(Record::Event(event)) => {
                 self.events.push(seq, self.clock.unix_nanos(event.ticks), &event, self.strings);
@@ -423,9 +423,13 @@ impl<'a> SlotRows<'a> {
             Some(Record::NodeSample(sample)) => {
                 self.node_samples.push(seq, self.clock.unix_nanos(sample.ticks), &sample, self.strings);
             }
-            Some(Record::Filler) => {}
-            None => self.unknown_records += 1,
+            Some(Record::Filler) => return false,
+            None => {
+                self.unknown_records += 1;
+                return false;
+            }
         }
+        true
     }
 
     /// The rows of one of [`Self::TABLES`]; of another table, none.

@@ -15,7 +15,8 @@ pub const KEY_TABLE: &str = "tidegauge.table";
 /// Parquet key-value metadata: the run's id, as in `run.json`.
 pub const KEY_RUN_ID: &str = "tidegauge.run_id";
 /// Parquet key-value metadata: what the part consumed, `FIRST-LAST`, both inclusive: journal chunks, or for
-/// `sites` ids of the string table. Wider than its rows where the table had none at an end.
+/// `sites` ids of the string table. Wider than its rows where the table had none at an end, and in a merged part where
+/// there were none between its inputs.
 pub const KEY_CONSUMED: &str = "tidegauge.consumed";
 /// Parquet key-value metadata: lowest and highest `seq` of the rows, `LOW-HIGH`, inclusive; absent without rows.
 pub const KEY_SEQ: &str = "tidegauge.seq";

@@ -10,6 +10,7 @@ import duckdb
 import pandas
 import polars
 import pyarrow.dataset
+import pyarrow.parquet
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -17,10 +18,14 @@ SAMPLE = ROOT / "schemas" / "samples" / "v1"
 TABLES = ["events", "checkpoints", "samples", "sites"]
 
 
-def tidegauge(*arguments: str) -> str:
+def program(name: str, *arguments: str) -> str:
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    command = [target / "debug" / "tidegauge", *arguments]
+    command = [target / "debug" / name, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def tidegauge(*arguments: str) -> str:
+    return program("tidegauge", *arguments)
 
 
 def query(sql: str) -> list[dict[str, str]]:
@@ -66,6 +71,37 @@ def test_all_readers_see_the_same_values() -> None:
     assert {"rank", "process"} <= set(arrow.column_names)
     frees = arrow.filter(pyarrow.compute.equal(arrow["kind"], "free"))
     assert frees["size_bytes"].null_count == len(frees), "the size of a free is that of its alloc: unknown is null"
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A trace of three parts that were merged into one."""
+    folder = tmp_path_factory.mktemp("merged")
+    program("record-victim", str(folder / "run"), str(folder / "counts"), "1", "1000", "600000")
+    parts = list((folder / "run" / "events").rglob("*.parquet"))
+    program("merge-victim", str(folder / "run"), "1000")
+    merged = list((folder / "run" / "events").rglob("*.parquet"))
+    assert len(parts) >= 3 and len(merged) == 1 and pyarrow.parquet.ParquetFile(merged[0]).num_row_groups == len(parts)
+    return folder / "run"
+
+
+def test_all_readers_read_merged_parts(merged: pathlib.Path) -> None:
+    folder = merged / "events"
+    sql = f"SELECT count(*), sum(size_bytes), count(DISTINCT address) FROM read_parquet('{folder}/**/*.parquet')"
+    # Event n allocates address n, of 16 + 8 n bytes; the program's own blocks are larger than the largest of these.
+    count = 600_000
+    sql += f" WHERE kind = 'alloc' AND size_bytes = 16 + 8 * address AND address < {count}"
+    total = 16 * count + 4 * count * (count - 1)
+    assert duckdb.sql(sql).fetchall() == [(count, total, count)]
+    frames = [
+        pyarrow.dataset.dataset(folder, partitioning="hive").to_table(columns=["seq", "address", "kind"]).to_pandas(),
+        pandas.read_parquet(folder)[["seq", "address", "kind"]],
+        polars.scan_parquet(folder).select("seq", "address", "kind").collect().to_pandas(),
+    ]
+    for frame in frames:
+        assert frame["seq"].is_monotonic_increasing
+        allocs = frame[(frame["kind"] == "alloc") & (frame["address"] < count)]
+        assert (allocs["address"].to_numpy() == range(count)).all()
 
 
 def test_seq_orders_the_rows() -> None:

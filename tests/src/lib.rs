@@ -1,8 +1,11 @@
-//! What the end-to-end tests share: a builder of traces, the programs under test, counters that survive a kill, and
+//! What the end-to-end tests share: a builder of traces, merging of their parts, the programs under test, counters that survive a kill, and
 //! what such a program can come to.
 
+pub mod c_programs;
+pub mod churn;
 pub mod counts;
 pub mod deed;
+pub mod merging;
 pub mod no_space;
 pub mod programs;
 pub mod signals;

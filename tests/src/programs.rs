@@ -11,6 +11,15 @@ use std::time::{Duration, Instant};
 /// If it has not been built: `cargo build --workspace` first, as `make test` does.
 #[must_use]
 pub fn program(name: &str) -> Command {
+    Command::new(built(name))
+}
+
+/// What cargo has built under that file name.
+///
+/// # Panics
+/// If it has not been built.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     // …/target/PROFILE/deps/all-HASH → …/target/PROFILE/NAME
     let folder = test.ancestors().nth(2).map_or_else(PathBuf::new, PathBuf::from);
@@ -20,7 +29,7 @@ pub fn program(name: &str) -> Command {
         "{} is not built: run `cargo build --workspace` first, or `make test`",
         path.display()
     );
-    Command::new(path)
+    path
 }
 
 /// A program that is killed when the test ends, whichever way it ends.

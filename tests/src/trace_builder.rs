@@ -176,11 +176,16 @@ impl TraceBuilder {
                 }
             }
         }
-        let sites: Vec<(u32, JournalString)> = (1..=strings.len())
-            .filter_map(|id| Some((id, strings.get(id)?.clone())))
-            .filter(|(_, string)| string.used == StringUse::Site)
-            .collect();
-        if !sites.is_empty() {
+        let ids: Vec<u32> = (1..=strings.len()).collect();
+        for ids in ids.chunks(part_rows) {
+            let sites: Vec<(u32, JournalString)> = ids
+                .iter()
+                .filter_map(|&id| Some((id, strings.get(id)?.clone())))
+                .filter(|(_, string)| string.used == StringUse::Site)
+                .collect();
+            if sites.is_empty() {
+                continue;
+            }
             let mut part = PartWriter::create(
                 &layout::table_folder(&run, Table::Sites, PROCESS),
                 "part",
@@ -188,7 +193,7 @@ impl TraceBuilder {
                 "built",
             )?;
             part.write(&site_rows(sites.iter().map(|(id, string)| (*id, string)), &clock))?;
-            part.seal(Range { first: 1, last: u64::from(strings.len()) })?;
+            part.seal(Range { first: u64::from(ids[0]), last: u64::from(ids[ids.len() - 1]) })?;
         }
         Ok(run)
     }
@@ -256,6 +261,7 @@ fn process_info(started: String) -> ProcessInfo {
         pid_start_ticks: None,
         command: vec!["built".into()],
         watched: None,
+        retention: Default::default(),
         started,
         ended: Some(Ended::Clean),
         ended_unix_nanos: None,

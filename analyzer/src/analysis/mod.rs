@@ -1,5 +1,6 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
+mod counted_peaks;
 mod holders;
 mod live_set;
 mod peaks;

@@ -1,5 +1,8 @@
 //! Steps one by one: peak, where it was, loss, batch size, time.
 
+use tidegauge_schemas::{CheckpointKind, metrics};
+
+use crate::load::SampleRow;
 use crate::replay::{Observed, Observer, Outcome, Window};
 
 /// One step on one device.
@@ -37,13 +40,34 @@ pub struct StepTable {
     window: Window,
     /// With the index of the device, whose number is known at the end.
     rows: Vec<(Option<usize>, StepRow)>,
+    /// Where the rows of the step that ended last begin, and `seq` of its end.
+    last_step: (usize, Option<u64>),
+    /// What the recorder counted: of the step whose rows begin there.
+    counted: Vec<Counted>,
+}
+
+/// What was allocated in a step, by the recorder's own count, which saw all events where the trace keeps not all.
+#[derive(Debug)]
+struct Counted {
+    first_row: usize,
+    device: i16,
+    is_peak: bool,
+    bytes: i64,
 }
 
 impl StepTable {
     /// Of the steps that end inside of `window`.
     #[must_use]
     pub fn new(window: Window) -> Self {
-        Self { window, rows: Vec::new() }
+        Self { window, rows: Vec::new(), last_step: (0, None), counted: Vec::new() }
+    }
+
+    fn count(&mut self, row: &SampleRow) {
+        let is_peak = row.metric == metrics::PEAK_ALLOCATED.name;
+        let (first_row, end_seq) = self.last_step;
+        if end_seq == Some(row.seq) && (is_peak || row.metric == metrics::ALLOCATED.name) {
+            self.counted.push(Counted { first_row, device: row.device, is_peak, bytes: row.value as i64 });
+        }
     }
 
     /// The rows, by device and in order.
@@ -53,6 +77,23 @@ impl StepTable {
         let numbered =
             |(index, row): (Option<usize>, StepRow)| StepRow { device: index.and_then(device), ..row };
         let mut rows: Vec<StepRow> = self.rows.into_iter().map(numbered).collect();
+        for counted in &self.counted {
+            let Some(step) = rows.get(counted.first_row).map(|row| row.step) else { continue };
+            let mut of_step = rows[counted.first_row..].iter_mut().take_while(|row| row.step == step);
+            // A step of which no event was kept has one row, without a device.
+            let Some(row) = of_step.find(|row| row.device.is_none_or(|device| device == counted.device))
+            else {
+                continue;
+            };
+            row.device = Some(counted.device);
+            if counted.is_peak && row.peak_bytes.is_none_or(|bytes| bytes < counted.bytes) {
+                row.peak_bytes = Some(counted.bytes);
+                // What was recorded of the step did not have it.
+                row.peak_phase = None;
+            } else if !counted.is_peak {
+                row.end_bytes = Some(counted.bytes);
+            }
+        }
         rows.sort_by_key(|row| row.device);
         rows
     }
@@ -61,10 +102,19 @@ impl StepTable {
 impl Observer for StepTable {
     #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
-        let Observed::Step { step, tracker } = observed else { return };
+        let (step, tracker) = match observed {
+            Observed::Step { step, tracker } => (step, tracker),
+            Observed::Checkpoint { row, .. } if row.kind == Some(CheckpointKind::StepEnd) => {
+                self.last_step.1 = Some(row.seq);
+                return;
+            }
+            Observed::Sample(row) => return self.count(row),
+            _ => return,
+        };
         if !self.window.contains(step.end_nanos) {
             return;
         }
+        self.last_step = (self.rows.len(), None);
         let row = StepRow {
             step: step.step,
             epoch: step.epoch,

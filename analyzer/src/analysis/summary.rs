@@ -4,6 +4,7 @@ use tidegauge_schemas::ProcessTrace;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended};
 
+use super::counted_peaks::{CountedPeak, CountedPeaks};
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};
 use crate::error::Result;
@@ -189,9 +190,10 @@ fn summarize(
     shows: &impl Fn(i16) -> bool,
 ) -> Result<(ProcessSummary, Vec<String>)> {
     let mut holders = HoldersAtPeak::new(window);
-    let mut others = (PhaseTable::new(window), StepDigest::new(window));
+    let mut others = (PhaseTable::new(window), (StepDigest::new(window), CountedPeaks::new(window)));
     let outcome = replay(process, window, &mut (&mut holders, &mut others))?;
-    let (phases, steps) = others;
+    let (phases, (steps, counted)) = others;
+    let mut warnings = outcome.anomalies.warnings();
     let site_names = Rows::new(process).site_names()?;
     let named = |holder: &Holder| NamedHolder {
         site: site_names.get(&holder.site).cloned(),
@@ -211,6 +213,9 @@ fn summarize(
     let shown = outcome.devices.iter().enumerate().filter(|(_, device)| shows(device.device));
     let mut devices: Vec<DeviceSummary> = shown.map(of_device).collect();
     devices.sort_by_key(|device| device.device);
+    for device in &mut devices {
+        warnings.extend(counted.peaks.get(&device.device).and_then(|counted| raise(device, counted)));
+    }
     let losses = process.losses();
     let summary = ProcessSummary {
         id: process.id,
@@ -226,7 +231,30 @@ fn summarize(
         phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,
     };
-    Ok((summary, outcome.anomalies.warnings()))
+    Ok((summary, warnings))
+}
+
+/// A peak that was counted is higher than all that is kept: it is the peak.
+fn raise(device: &mut DeviceSummary, counted: &CountedPeak) -> Option<String> {
+    if counted.bytes <= device.allocated.bytes {
+        return None;
+    }
+    let kept_bytes = std::mem::replace(
+        &mut device.allocated,
+        PeakSummary {
+            bytes: counted.bytes,
+            time_nanos: Some(counted.time_nanos),
+            event_index: None,
+            step: counted.step,
+            phase: None,
+        },
+    )
+    .bytes;
+    Some(format!(
+        "the peak of device {} is the recorder's count for a step whose allocations were not kept; who held it is \
+         shown of the highest that was kept, {kept_bytes} bytes",
+        device.device
+    ))
 }
 
 fn cost(process: &ProcessTrace) -> Option<Cost> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tidegauge_schemas::process::Ended;
+use tidegauge_schemas::retention::{Retention, Windows};
 use tidegauge_schemas::{ProcessTrace, Trace};
 
 use crate::error::{Error, Result};
@@ -73,6 +74,19 @@ impl Source {
     }
 }
 
+fn retention_warning(retention: Retention) -> Option<String> {
+    match retention {
+        Retention::All => None,
+        Retention::Ring { records } => Some(format!(
+            "a ring of {records} records was kept: allocations before it are known only as far as they were still alive"
+        )),
+        Retention::Windows(Windows { first, every }) => Some(format!(
+            "allocations were kept of the first {first} steps of each epoch and of every {every}-th: between them, \
+             curves are a lower bound, and peaks of steps are the recorder's own count"
+        )),
+    }
+}
+
 fn process_warnings(process: &ProcessTrace) -> Vec<String> {
     let mut warnings: Vec<String> = process.damage.iter().map(ToString::to_string).collect();
     let losses = process.losses();
@@ -87,6 +101,8 @@ fn process_warnings(process: &ProcessTrace) -> Vec<String> {
     ];
     let said = counted.into_iter().filter(|(count, _)| *count > 0);
     warnings.extend(said.map(|(count, what)| format!("{}: {count} {what}", process.id)));
+    let retention = process.info.as_ref().map(|info| info.retention).unwrap_or_default();
+    warnings.extend(retention_warning(retention).map(|text| format!("{}: {text}", process.id)));
     if process.ended == Ended::Killed {
         warnings.push(format!(
             "{}: it ended without closing the trace; all that it had recorded is here",

@@ -49,6 +49,7 @@ fn recording_cost(processes: &[ProcessSummary]) -> Value {
     }
     json!({
         "records": costs.iter().map(|cost| cost.records).sum::<u64>(),
+        "left_out_events": costs.iter().map(|cost| cost.left_out_events).sum::<u64>(),
         "background_cpu_seconds": costs.iter().map(|cost| cost.background_cpu_seconds).sum::<f64>(),
         "written_bytes": costs.iter().map(|cost| cost.written_bytes).sum::<u64>(),
         "peak_journal_bytes": costs.iter().map(|cost| cost.peak_journal_bytes).max(),

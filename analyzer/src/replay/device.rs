@@ -49,6 +49,8 @@ pub struct DeviceState {
     /// Highest point of allocated since the last checkpoint.
     pub(super) allocated_high_bytes: i64,
     events_at_checkpoint: u64,
+    /// Blocks that were found alive before anything else of this device was recorded.
+    initial_blocks: u64,
     /// Allocated at the end of the window that is shown.
     pub end_allocated_bytes: i64,
     /// Active at the end of the window that is shown.
@@ -142,6 +144,8 @@ impl DeviceState {
     #[inline(always)]
     pub(super) fn apply(&mut self, event: &EventRow, kind: EventKind, raises: bool) -> Effect {
         let index = self.events;
+        // A later window begins with baselines too: of blocks whose allocation was left out.
+        let is_start = kind == EventKind::Baseline && index == self.initial_blocks;
         self.events += 1;
         if event.size_bytes.is_some_and(|size| !(0..=MAX_BYTES).contains(&size)) {
             return Special::AbsurdSize.into();
@@ -150,7 +154,10 @@ impl DeviceState {
             EventKind::Alloc => self.alloc(event),
             EventKind::Baseline => {
                 let effect = self.alloc(event);
-                self.initial_bytes += effect.allocated_delta_bytes;
+                if is_start {
+                    self.initial_bytes += effect.allocated_delta_bytes;
+                    self.initial_blocks += 1;
+                }
                 effect
             }
             EventKind::Free => self.free(event),
@@ -166,12 +173,12 @@ impl DeviceState {
         if !raises {
             return effect;
         }
-        // A baseline is the state at the start, which no event has made.
+        // The state at the start was made by no event.
         let at = |bytes| Peak {
             bytes,
             seq: Some(event.seq),
-            time_nanos: (kind != EventKind::Baseline).then_some(event.time_nanos),
-            event_index: (kind != EventKind::Baseline).then_some(index),
+            time_nanos: (!is_start).then_some(event.time_nanos),
+            event_index: (!is_start).then_some(index),
             ..Peak::default()
         };
         self.end_allocated_bytes = self.allocated_bytes;

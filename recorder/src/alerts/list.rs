@@ -3,9 +3,6 @@
 use super::alert::Alert;
 use super::error::AlertError;
 
-/// The environment variable with the expressions that recorders in the process watch.
-pub(crate) const ALERTS_VARIABLE: &str = "TIDEGAUGE_ALERTS";
-
 /// The text for the environment. No expression contains a `;`.
 pub(crate) fn join<'a>(alerts: impl IntoIterator<Item = &'a Alert>) -> String {
     let expressions: Vec<String> = alerts.into_iter().map(ToString::to_string).collect();
@@ -31,7 +28,7 @@ mod tests {
         assert_eq!(text, "gpu.used > 90%; counter(a b) > 1; allocated growth > 5MiB/step over 20");
         assert_eq!(split(&text).collect::<Result<Vec<_>, _>>().unwrap(), alerts);
         assert_eq!(join(&[]), "");
-        assert!(tidegauge_schemas::alert_grammar::GRAMMAR.contains(ALERTS_VARIABLE));
+        assert!(tidegauge_schemas::alert_grammar::GRAMMAR.contains(crate::environment::ALERTS_VARIABLE));
     }
 
     #[test]

@@ -35,11 +35,10 @@ mod watched;
 pub use alert::Alert;
 pub use error::AlertError;
 
-#[allow(unused_imports, reason = "the launcher and the recorder do not watch alerts yet")]
 pub(crate) use self::{
     alert::Place,
     crossing::{Crossing, CrossingKind},
-    list::{ALERTS_VARIABLE, join, split},
+    list::{join, split},
     watch::{AlertWatch, Observation},
 };
 

@@ -114,11 +114,6 @@ impl AlertWatch {
         self.watched.get(index).map(|watched| &watched.alert)
     }
 
-    /// The line for the log about what happened to one of these alerts.
-    pub(crate) fn line(&self, crossing: &Crossing) -> Option<String> {
-        self.alert(crossing.alert).map(|alert| crossing.line(alert))
-    }
-
     /// Whether readings of a metric are of any use here: one that an alert is on, or a total that `%` is of. Who has not
     /// read it anyway knows by this whether to.
     pub(crate) fn wants(&self, metric: &str) -> bool {
@@ -207,7 +202,7 @@ mod tests {
     ) -> Vec<String> {
         let mut out = Vec::new();
         watch.observe(Observation { monotonic_nanos: second * SECOND, metric, device, pid, value }, &mut out);
-        out.iter().map(|crossing| watch.line(crossing).unwrap()).collect()
+        out.iter().map(|crossing| crossing.line(watch.alert(crossing.alert).unwrap())).collect()
     }
 
     #[test]
@@ -264,7 +259,10 @@ mod tests {
             raised_at.extend(out.drain(..).map(|crossing| (step, crossing)));
         }
         let [(5, crossing)] = raised_at[..] else { panic!("{raised_at:?}") };
-        assert_eq!(watch.line(&crossing).unwrap(), "alert: allocated[0] growth > 5B/step over 6: 10 B/step");
+        assert_eq!(
+            crossing.line(watch.alert(crossing.alert).unwrap()),
+            "alert: allocated[0] growth > 5B/step over 6: 10 B/step"
+        );
         // Steps without a reading are no points: nothing is made of an old one.
         for step in 30..60 {
             watch.step_ended(step, 60 * SECOND, &mut out);

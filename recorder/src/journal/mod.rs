@@ -16,6 +16,7 @@ mod chunk_files;
 mod control_file;
 mod environment;
 mod interner;
+pub(crate) mod open;
 pub(crate) mod slots;
 #[cfg(test)]
 mod slots_tests;
@@ -23,11 +24,11 @@ mod slots_tests;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::Thread;
 
 use tidegauge_schemas::journal::{
-    CHUNK_BYTES, ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse,
+    CHUNK_BYTES, ClockSource, Counter, OVERFLOW_ID, SLOTS_PER_CHUNK, Slot, StringUse, filler,
 };
 
 use chunk_files::ChunkFolder;
@@ -44,6 +45,9 @@ const NONE: i64 = i64::MIN;
 /// Fewest chunks that recording can go on with: one written to, one ahead, two being sealed.
 const MIN_CHUNKS: usize = 4;
 
+/// Most chunks that there can be: the table has two places for each.
+pub(crate) const MAX_CHUNKS: u64 = environment::TABLE_LEN / 2;
+
 /// A journal that threads write to.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -51,10 +55,15 @@ pub(crate) struct Journal {
     source: ClockSource,
     pub(crate) control: ControlFile,
     pub(crate) interner: Interner,
+    /// What the sealer has yet to seal, for who merges.
+    pub(crate) open: open::OpenSet,
     /// Woken when a new chunk is begun.
     provider: OnceLock<Thread>,
     /// A chunk could not be made: sealed ones are wanted back at once.
     is_starved: AtomicBool,
+    /// Where a dump was asked for first and last, as `seq` of the record that came next.
+    dump_first: AtomicU64,
+    dump_last: AtomicU64,
     /// Step and epoch that the program is in, for checkpoints that do not say.
     pub(crate) step: AtomicI64,
     pub(crate) epoch: AtomicI64,
@@ -75,15 +84,18 @@ impl Journal {
         let interner = Interner::create(&folder)?;
         let table = Mapping::anonymous(environment::TABLE_LEN as usize * 8)?;
         let cap_chunks = (cap_bytes / CHUNK_BYTES as u64) as usize;
-        let cap_chunks = cap_chunks.clamp(MIN_CHUNKS, environment::TABLE_LEN as usize / 2);
+        let cap_chunks = cap_chunks.clamp(MIN_CHUNKS, MAX_CHUNKS as usize);
         let slots = Slots::new(gate, table, ChunkFolder(folder), cap_chunks)?;
         Ok(Self {
             slots,
             source,
             control,
             interner,
+            open: open::OpenSet::default(),
             provider: OnceLock::new(),
             is_starved: AtomicBool::new(false),
+            dump_first: AtomicU64::new(u64::MAX),
+            dump_last: AtomicU64::new(0),
             step: AtomicI64::new(NONE),
             epoch: AtomicI64::new(NONE),
             pid: std::process::id(),
@@ -137,6 +149,33 @@ impl Journal {
         }
         self.wake_provider();
         place.map(|_| seq)
+    }
+
+    /// Fills the chunk that is being written, so that it can be sealed.
+    pub(crate) fn fill_chunk(&self) {
+        let begun = self.reserved() / SLOTS_PER_CHUNK;
+        // Others record meanwhile, so it may take fewer; without space, or once closed, it cannot be.
+        for _ in 0..SLOTS_PER_CHUNK {
+            if self.reserved() / SLOTS_PER_CHUNK > begun || self.record(&filler(self.ticks())).is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Asks for what is kept to be written, as it is here. Of several such places that the sealer has not seen yet, it
+    /// will see the first and the last.
+    pub(crate) fn request_dump(&self) {
+        let here = self.reserved();
+        self.dump_first.fetch_min(here, Ordering::Relaxed);
+        self.dump_last.fetch_max(here, Ordering::Relaxed);
+        self.wake_provider();
+    }
+
+    /// The places in the stream of records at which a dump was asked for since this was last asked.
+    pub(crate) fn take_dump_requests(&self) -> impl Iterator<Item = u64> {
+        let first = Some(self.dump_first.swap(u64::MAX, Ordering::Relaxed)).filter(|seq| *seq != u64::MAX);
+        let last = Some(self.dump_last.swap(0, Ordering::Relaxed)).filter(|seq| *seq != 0);
+        first.into_iter().chain(last)
     }
 
     /// A slot that is reserved and not committed, as of a thread that sleeps in between; what commits it.

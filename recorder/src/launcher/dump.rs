@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-/// Asks every recorder of the run `run` whose process lives to write its ring.
-///
-/// Recorders of this version keep no ring, so there is nobody to ask and nothing is touched: the signal is taken from the
-/// command all the same, as it was asked for.
+use crate::run_folder::say;
+
+/// Asks every recorder of the run `run` whose process lives to write what it keeps.
 pub(crate) fn request(run: &Path) {
-    let _ = run;
+    if let Err(error) = crate::request_dump(run) {
+        say(&format!("not every recorder could be asked to write what it keeps: {error}"));
+    }
 }

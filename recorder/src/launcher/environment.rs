@@ -5,24 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::LaunchConfig;
-use crate::alerts::{self, ALERTS_VARIABLE};
-use crate::run_folder::{RUN_ID_VARIABLE, RUN_VARIABLE};
-
-/// Environment variable: how often a recorder in the process samples, as `100ms`.
-pub const INTERVAL_VARIABLE: &str = "TIDEGAUGE_INTERVAL";
-/// Environment variable: how many records a recorder in the process keeps, the newest ones.
-pub const RING_VARIABLE: &str = "TIDEGAUGE_RING";
-/// Environment variable: which steps' allocations a recorder in the process records, as `FIRST/EVERY`.
-pub const WINDOWS_VARIABLE: &str = "TIDEGAUGE_WINDOWS";
+use crate::alerts;
+use crate::environment::{
+    ALERTS_VARIABLE, INTERVAL_VARIABLE, RING_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE, WINDOWS_VARIABLE,
+};
 
 /// What recorders in the command are told.
 #[derive(Debug, Clone, Default)]
 pub struct InProcess {
-    /// See [`INTERVAL_VARIABLE`].
+    /// See [`crate::environment::INTERVAL_VARIABLE`].
     pub interval: Option<Duration>,
-    /// See [`RING_VARIABLE`].
+    /// See [`crate::environment::RING_VARIABLE`].
     pub ring: Option<u64>,
-    /// See [`WINDOWS_VARIABLE`].
+    /// See [`crate::environment::WINDOWS_VARIABLE`].
     pub windows: Option<String>,
 }
 

@@ -40,7 +40,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use environment::{INTERVAL_VARIABLE, InProcess, RING_VARIABLE, WINDOWS_VARIABLE};
+pub use environment::InProcess;
 pub use error::{LaunchError, OWN_ERROR};
 pub use inherited::AtStart;
 pub use signals::signal_number;

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::run_folder::{self, RUN_VARIABLE};
+use crate::environment::RUN_VARIABLE;
+use crate::run_folder;
 
 /// Folder of runs that bear no name of their own.
 const FOLDER: &str = "tidegauge-runs";

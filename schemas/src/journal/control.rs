@@ -1,7 +1,7 @@
 //! The control file: counters that survive the process, and clock anchors.
 //!
 //! Bytes 0–63 head, 64–319 counters (a word each), from 4096 anchors (four words each: ticks, monotonic, wall,
-//! check). Anchor 0 is the first ever; the others are a ring.
+//! check). Anchor 0 is the first ever; the others are in no order.
 
 use std::path::Path;
 
@@ -16,7 +16,8 @@ pub const LOCK_FILE: &str = "lock";
 pub const CONTROL_FILE: &str = "control";
 /// Byte of the first anchor.
 pub const ANCHOR_OFFSET: usize = 4096;
-/// Anchors that fit: at one a second, half an hour of fine anchors; older times use the overall rate.
+/// Anchors that fit, beside the first: close ones for the last minutes, fewer for the last day. Which are kept is the
+/// recorder's business.
 pub const ANCHOR_CAPACITY: usize = 2047;
 /// Bytes of the file.
 pub const CONTROL_BYTES: usize = ANCHOR_OFFSET + (ANCHOR_CAPACITY + 1) * 32;
@@ -66,6 +67,12 @@ pub enum Counter {
     PeakJournalBytes,
     /// CPU time of the recorder's threads, nanoseconds.
     BackgroundCpuNanos,
+    /// Allocation events left out: only the newest, or those of chosen steps, are kept.
+    LeftOutEvents,
+    /// Times that somebody, perhaps another process, asked for what is kept to be written.
+    DumpRequests,
+    /// Bytes of merged parts.
+    MergedBytes,
 }
 
 impl Counter {
@@ -134,16 +141,20 @@ impl Control {
     /// The anchors that pass their check: one may be half written when the process dies.
     #[must_use]
     pub fn clock(&self) -> ClockMap {
-        let anchors = (0..=ANCHOR_CAPACITY).filter_map(|number| {
-            let at = ANCHOR_OFFSET + number * 32;
-            let word = |i: usize| word_at(&self.bytes, at + i * 8);
-            let words = [word(0)?, word(1)?, word(2)?];
-            (word(3)? == check_words(words)).then(|| Anchor {
-                ticks: words[0],
-                monotonic_nanos: words[1].cast_signed(),
-                unix_nanos: words[2].cast_signed(),
-            })
-        });
-        ClockMap::new(anchors.collect())
+        ClockMap::new(read_anchors(|number| word_at(&self.bytes, ANCHOR_OFFSET + number * 8)))
     }
+}
+
+/// The whole anchors among the words from [`ANCHOR_OFFSET`] on.
+#[must_use]
+pub fn read_anchors(word: impl Fn(usize) -> Option<u64>) -> Vec<Anchor> {
+    let anchor = |number: usize| {
+        let words = [word(number * 4)?, word(number * 4 + 1)?, word(number * 4 + 2)?];
+        (word(number * 4 + 3)? == check_words(words)).then(|| Anchor {
+            ticks: words[0],
+            monotonic_nanos: words[1].cast_signed(),
+            unix_nanos: words[2].cast_signed(),
+        })
+    };
+    (0..=ANCHOR_CAPACITY).filter_map(anchor).collect()
 }

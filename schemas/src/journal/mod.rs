@@ -21,7 +21,7 @@ pub use chunk::{
 pub use clock::{Anchor, ClockCursor, ClockMap};
 pub use control::{
     ANCHOR_CAPACITY, ANCHOR_OFFSET, CONTROL_BYTES, CONTROL_FILE, ClockSource, Control, Counter, LOCK_FILE,
-    anchor_words, control_head,
+    anchor_words, control_head, read_anchors,
 };
 pub use slot::{
     CheckpointSlot, EventSlot, NodeSampleSlot, Record, SEQ_MASK, SLOT_BYTES, SLOT_WORDS, SampleSlot, Slot,

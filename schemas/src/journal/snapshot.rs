@@ -8,6 +8,7 @@ use super::chunk::{CHUNK_BYTES, CHUNK_HEADER_BYTES, CHUNK_PREFIX, ChunkHead, Chu
 use super::{CONTROL_FILE, ClockMap, Control, STRINGS_FILE, StringTable};
 use crate::error::{Error, Result};
 use crate::process::Losses;
+use crate::retention::FilterState;
 
 /// A slot that is written while it is copied may be torn in the copy. It is whole in the next one; what is not after
 /// so many copies is damaged.
@@ -48,6 +49,8 @@ pub struct JournalSnapshot {
     pub clock: ClockMap,
     /// Counters of the writer so far; `damaged_records` is this reader's.
     pub losses: Losses,
+    /// What is alive before the first chunk whose events are not sealed, if not all events are kept.
+    pub state: Option<FilterState>,
     /// What of it could not be trusted. The rest is sound.
     pub damage: Vec<Error>,
 }
@@ -80,6 +83,8 @@ impl JournalSnapshot {
             let reason = format!("{} of its slots fail their check and are left out", chunk.scan.damaged);
             damage.push(Error::DamagedChunk { reason, path: chunk.path.clone() });
         }
+        // A chunk is recycled only after the state of what came of it: what is missing above is in this.
+        let state = FilterState::read(folder).map_err(|error| damage.push(error)).ok().flatten();
         // Names and anchors are written before the slots that need them, so they are read after them.
         let strings = StringTable::read(&folder.join(STRINGS_FILE));
         let strings = strings.map_err(|error| damage.push(error)).unwrap_or_default();
@@ -94,7 +99,15 @@ impl JournalSnapshot {
             losses.uncommitted_records += chunks.iter().map(|chunk| chunk.scan.holes).sum::<u64>();
         }
         let clock = control.map_or_else(|| ClockMap::new(Vec::new()), |control| control.clock());
-        Ok(Self { chunks, strings, clock, losses, damage })
+        Ok(Self { chunks, strings, clock, losses, state, damage })
+    }
+}
+
+impl JournalSnapshot {
+    /// The chunks from number `first` on, and the number after the last of them.
+    pub fn chunks_from(&self, first: u64) -> (impl Iterator<Item = &SnapshotChunk>, u64) {
+        let end = self.chunks.last().map_or(first, |chunk| chunk.index + 1);
+        (self.chunks.iter().filter(move |chunk| chunk.index >= first), end.max(first))
     }
 }
 

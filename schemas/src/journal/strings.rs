@@ -133,6 +133,13 @@ impl StringTable {
         self.strings.get((id as usize).checked_sub(1)?)
     }
 
+    /// The id of a text.
+    #[must_use]
+    pub fn find(&self, text: &str, used: StringUse) -> Option<u32> {
+        let index = self.strings.iter().position(|string| string.used == used && string.text == text)?;
+        u32::try_from(index + 1).ok()
+    }
+
     /// The text of that id; an id whose entry is lost still gets a name that tells it from others.
     #[must_use]
     pub fn name(&self, id: u32) -> std::borrow::Cow<'_, str> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod c_api;
 mod clock_step;
 mod command_line;
 mod damage;
@@ -15,9 +16,12 @@ mod launcher;
 mod launcher_kills;
 mod launcher_ranks;
 mod launcher_signals;
+mod merging;
+mod merging_killed;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
+mod retention;
 mod round_trip;
 mod sample_trace;
 mod small_disk;

@@ -43,7 +43,7 @@ fn killed_trace(folder: &Path, events: u64) -> (PathBuf, Found) {
 }
 
 /// A copy of a trace. Files are linked: recovery replaces and removes files, and never writes into one that is there.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

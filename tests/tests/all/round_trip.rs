@@ -48,7 +48,7 @@ prop_compose! {
 }
 
 /// A table's rows as text, so that rows of all types compare; a float by its bits.
-fn cells(batch: &RecordBatch, table: Table) -> Vec<Vec<String>> {
+pub(crate) fn cells(batch: &RecordBatch, table: Table) -> Vec<Vec<String>> {
     let cell = |row: usize, name: &str| {
         let array = batch.column_by_name(name).unwrap();
         if array.is_null(row) {

@@ -99,6 +99,24 @@ impl MappedChunk<'_> {
         committed
     }
 
+    /// Calls `each` for every committed slot from number `first` on, up to the first that is not committed or, `over_holes`,
+    /// to the end; the number of the slot that it came to.
+    pub(crate) fn for_each_from(
+        &self,
+        first: u64,
+        over_holes: bool,
+        mut each: impl FnMut(u64, &Slot),
+    ) -> u64 {
+        for number in first..SLOTS_PER_CHUNK {
+            match self.committed(number) {
+                Some(slot) => each(self.index * SLOTS_PER_CHUNK + number, &slot),
+                None if over_holes => {}
+                None => return number,
+            }
+        }
+        SLOTS_PER_CHUNK
+    }
+
     fn committed(&self, number: u64) -> Option<Slot> {
         // SAFETY: the address is that of a chunk's memory, since only `ChunkPool::state` makes these. The memory goes
         // only in `trim`, `remove_unneeded` and `release`: chunks which the sealer, the one consumer, has given back
