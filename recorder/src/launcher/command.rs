@@ -15,10 +15,11 @@ use super::error::LaunchError;
 use super::inherited::Inherited;
 use super::recording::Recording;
 use super::sampling::Subject;
+use super::scribe::Message;
 use super::signals::SignalQueue;
 use super::supervise::{Companion, Reaped, Supervisor, become_subreaper};
 use super::wake::Bell;
-use super::{LaunchConfig, Outcome, dump, environment, run_name};
+use super::{LaunchConfig, Outcome, environment, run_name};
 use crate::host;
 use crate::run_folder::say;
 
@@ -161,8 +162,9 @@ impl Companion for Attendant {
     }
 
     fn dump(&mut self) {
-        if let Some(run) = self.run.as_deref() {
-            dump::request(run);
+        if let (Some(recording), Some(run)) = (&self.recording, &self.run) {
+            // The scribe ends after this recording only.
+            let _ = recording.messages().send(Message::Dump(run.clone()));
         }
     }
 

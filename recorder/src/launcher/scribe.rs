@@ -2,11 +2,13 @@
 //! pipe, and hold up neither signals nor samples then.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use tidegauge_schemas::process::DeviceInfo;
 
+use super::dump;
 use crate::background;
 use crate::recorder::Recorder;
 use crate::run_folder;
@@ -18,6 +20,8 @@ pub(crate) enum Message {
     Note(String),
     /// The devices of this node.
     Devices(Vec<DeviceInfo>),
+    /// Recorders of the run are to write what they keep.
+    Dump(PathBuf),
     /// A line for whoever looks at the terminal.
     Say(String),
     /// No more will come.
@@ -58,6 +62,10 @@ fn write_all(recorder: &mut Recorder, received: &Receiver<Message>) {
         let written = match message {
             Message::Note(note) => recorder.add_notes([note]),
             Message::Devices(devices) => recorder.set_devices(devices),
+            Message::Dump(run) => {
+                dump::request(&run);
+                Ok(())
+            }
             Message::Say(line) => {
                 run_folder::say(&line);
                 Ok(())

@@ -1,8 +1,10 @@
 //! Records into the run that the environment names.
 //!
 //! `environment-recorder COUNTS EVENTS`: makes so many allocation events, sets counter [`READY`] to its pid and waits for
-//! counter [`END`]: 1 stops the recorder, 2 exits with the recorder on, 3 dies of SIGKILL.
+//! counter [`END`]: 1 stops the recorder, 2 exits with the recorder on, 3 dies of SIGKILL, 4 touches a gibibyte and does
+//! as 1.
 
+use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +28,12 @@ fn main() -> Result<()> {
     }
     match counts.get(END) {
         1 => drop(recorder.stop()?),
+        4 => {
+            let mut memory = vec![0u8; 1 << 30];
+            memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+            black_box(&memory);
+            recorder.stop()?;
+        }
         2 => std::process::exit(2),
         // SAFETY: it takes numbers, and ends this process.
         _ => unsafe {

@@ -1,6 +1,8 @@
 //! The launcher or its command is killed: what goes on, what stays, what is left.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tidegauge_schemas::layout::ProcessId;
@@ -72,6 +74,61 @@ fn a_second_launcher_takes_over_the_sampling_of_the_node() {
         send(pid.cast_signed(), libc::SIGTERM);
     }
     assert_eq!(second.wait().unwrap().code(), Some(128 + libc::SIGTERM));
+}
+
+/// A control group with a limit; removed when dropped.
+struct Group {
+    path: PathBuf,
+}
+
+impl Group {
+    /// None where this user may not make one.
+    fn new(limit_bytes: u64) -> Option<Self> {
+        let name = format!("tidegauge-test-{}", std::process::id());
+        let [one, two] = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|root| Path::new(root).join(&name));
+        let (path, limit) = if Path::new("/sys/fs/cgroup/memory").is_dir() {
+            (one, "memory.limit_in_bytes")
+        } else {
+            (two, "memory.max")
+        };
+        std::fs::create_dir(&path).ok()?;
+        let group = Self { path };
+        std::fs::write(group.path.join(limit), limit_bytes.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Processes that are over are not gone from it at once.
+        wait_until("the group is empty", || std::fs::remove_dir(&self.path).is_ok());
+    }
+}
+
+#[test]
+fn an_oom_kill_is_told_from_another() {
+    let Some(group) = Group::new(200 << 20) else {
+        say("SKIPPED: this user may make no control group with a limit of memory");
+        return;
+    };
+    let processes = group.path.join("cgroup.procs");
+    for (how, ended, is_oom) in [(4, Ended::Oom, true), (3, Ended::Killed, false)] {
+        let launched = Launched::new();
+        let mut command = launched.program("environment-recorder", &["1000"]);
+        let processes = processes.clone();
+        // SAFETY: the child has one thread; it opens and writes a file.
+        unsafe {
+            command.pre_exec(move || std::fs::write(&processes, std::process::id().to_string()));
+        }
+        let mut launcher = Running::start(command.stderr(launched.errors_file()));
+        wait_until("it has recorded", || launched.counts().get(READY) > 0);
+        launched.end(how);
+        assert_eq!(launcher.wait().unwrap().code(), Some(128 + libc::SIGKILL), "{}", launched.errors());
+        let watched = launched.process(0, 0).info.unwrap().watched.unwrap();
+        assert_eq!((watched.signal, watched.is_oom_killed), (Some(libc::SIGKILL), Some(is_oom)));
+        assert_eq!(launched.process(0, 1).ended, ended);
+        assert_eq!(launched.errors().contains("out of memory"), is_oom, "{}", launched.errors());
+    }
 }
 
 /// A number from 0 to 1 for each `number`, evenly spread however many are taken.

@@ -18,7 +18,7 @@ fn ranks_share_a_run_and_one_samples_the_node() {
     let folder = launched.folder.path().join("there");
     std::fs::create_dir(&folder).unwrap();
     let script = format!(
-        "touch {0}/$RANK; while [ $(ls {0} | wc -l) -lt {RANKS} ]; do sleep 0.02; done; sleep 0.5; exit $RANK",
+        "touch {0}/$OMPI_COMM_WORLD_RANK; while [ $(ls {0} | wc -l) -lt {RANKS} ]; do sleep 0.02; done; sleep 0.5; exit $OMPI_COMM_WORLD_RANK",
         folder.display()
     );
     let start = |rank: u32| {

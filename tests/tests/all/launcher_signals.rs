@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use tidegauge_schemas::Table;
 use tidegauge_tests::programs::{Running, wait_until};
 use tidegauge_tests::signals::{COUNTED, READY};
 
@@ -64,6 +65,21 @@ fn the_dump_signal_is_not_passed_on() {
     assert_eq!(count(&launched, libc::SIGUSR2), 0);
     launched.end(1);
     launcher.wait().unwrap();
+}
+
+#[test]
+fn the_dump_signal_has_a_ring_written() {
+    let launched = Launched::new().option(&["--ring", "1000", "--dump-signal", "USR2"]);
+    let mut launcher = launched.start("environment-recorder", &["100000"]);
+    let rows = || {
+        let process = launched.process(0, 1);
+        process.parts(Table::Events).iter().map(|part| part.rows).sum::<u64>()
+    };
+    assert_eq!(rows(), 0, "a ring is kept, not written");
+    send(launcher.id().cast_signed(), libc::SIGUSR2);
+    wait_until("the ring is written", || rows() >= 1000);
+    launched.end(1);
+    assert_eq!(launcher.wait().unwrap().code(), Some(0), "{}", launched.errors());
 }
 
 #[test]

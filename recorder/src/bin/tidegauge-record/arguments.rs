@@ -144,11 +144,9 @@ fn signal(text: &str) -> Result<i32, String> {
 }
 
 fn windows(text: &str) -> Result<String, String> {
-    let (first, every) = text.split_once('/').unwrap_or((text, ""));
-    match (first.parse::<u64>(), every.parse::<u64>()) {
-        (Ok(_), Ok(1..)) => Ok(text.to_owned()),
-        _ => Err("two numbers, as in 10/100: the first 10 steps, and every 100th after".to_owned()),
-    }
+    let windows = tidegauge_schemas::retention::Windows::parse(text);
+    let expected = "two numbers, as in 10/100: the first 10 steps, and every 100th after (0: none after)";
+    windows.map(|_| text.to_owned()).ok_or_else(|| expected.to_owned())
 }
 
 #[cfg(test)]
@@ -181,6 +179,6 @@ mod tests {
             assert!(time(text).is_err(), "{text}");
         }
         assert!(interval("100us").is_err() && interval("1ms").is_ok());
-        assert!(windows("10/100").is_ok() && windows("10/0").is_err() && windows("10").is_err());
+        assert!(windows("10/100").is_ok() && windows("10/0").is_ok() && windows("a/b").is_err());
     }
 }
