@@ -103,9 +103,10 @@ pub(crate) fn recover_where(
 }
 
 /// The right to seal what a process has left: of two launchers whose children died at once, one has it. The kernel takes
-/// it back from whoever dies.
+/// it back from whoever dies. It is a lock on the journal's folder; that on the process's folder is for readers, of whom
+/// the recovery is one.
 struct Claimed {
-    /// Locked; none where folders cannot be.
+    /// Locked; none where folders cannot be, or there is no journal any more.
     _folder: Option<File>,
 }
 
@@ -119,7 +120,9 @@ impl Claimed {
     }
 
     fn take(trace: &Trace, id: ProcessId, how: FlockOperation) -> Option<Self> {
-        let folder = File::open(layout::process_folder(&trace.path, id)).ok();
+        let home = layout::process_folder(&trace.path, id);
+        let info = ProcessInfo::read(&home.join(layout::PROCESS_FILE)).ok();
+        let folder = File::open(journal_folder(&home, info.as_ref())).ok();
         match folder.as_ref().map(|folder| rustix::fs::flock(folder, how)) {
             Some(Err(Errno::WOULDBLOCK)) => None,
             _ => Some(Self { _folder: folder }),

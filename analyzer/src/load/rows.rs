@@ -90,7 +90,7 @@ pub const CHECKPOINT_COLUMNS: &[&str] =
 /// What replay reads of `samples`.
 pub const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "pid", "value"];
 /// What is read of `node_samples`.
-pub const NODE_SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
+const NODE_SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
 
 /// A batch of events, column by column.
 #[derive(Debug)]
