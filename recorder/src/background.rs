@@ -2,7 +2,7 @@
 //!
 //! They take no signals, and what they allocate is not recorded.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,16 @@ const ANCHOR_EVERY: Duration = Duration::from_secs(1);
 /// How often the kernel's own peak is read, which costs more than the current size.
 const PEAK_EVERY: Duration = Duration::from_secs(1);
 
+const ASKED: u8 = 1;
+const LOOKED: u8 = 2;
+
 /// Tells the threads to end.
 #[derive(Debug, Default)]
 pub(crate) struct StopSignal {
     no_more_chunks: AtomicBool,
     stopping: AtomicBool,
+    /// Whether a look at alerts before the end was asked for, and taken.
+    last_look: AtomicU8,
     reserved: AtomicU64,
 }
 
@@ -56,6 +61,19 @@ impl StopSignal {
     pub(crate) fn give(&self, reserved: u64) {
         self.reserved.store(reserved, Ordering::Relaxed);
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Has the sealer look at alerts up to here, while they can still be recorded; waits until it has.
+    pub(crate) fn look_once_more(&self, sealer: &JoinHandle<Finished>, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        self.last_look.store(ASKED, Ordering::Release);
+        sealer.thread().unpark();
+        while self.last_look.load(Ordering::Acquire) == ASKED
+            && !sealer.is_finished()
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn given(&self) -> Option<u64> {
@@ -94,8 +112,12 @@ pub(crate) fn spawn_sealer(
                 cpu.count(active);
                 return finished;
             }
+            let is_last_look = stop.last_look.load(Ordering::Acquire) == ASKED;
             sealer.advance();
             sealer.take_raised().iter().for_each(|alert| on_alert.raise(active, alert));
+            if is_last_look {
+                stop.last_look.store(LOOKED, Ordering::Release);
+            }
             cpu.count(active);
             std::thread::park_timeout(PROVIDER_TICK);
         }

@@ -1,12 +1,13 @@
 //! Having what is kept written now: from the program, or from another process.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use tidegauge_schemas::journal::{CONTROL_FILE, Control, Counter, EventSlot};
-use tidegauge_schemas::process::{Ended, journal_folder};
-use tidegauge_schemas::{CheckpointKind, EventKind, Trace, layout};
+use tidegauge_schemas::process::{ProcessInfo, journal_folder};
+use tidegauge_schemas::{CheckpointKind, EventKind, Trace, layout, liveness};
 
 use crate::active::{Checkpoint, active};
 use crate::error::Result;
@@ -35,21 +36,28 @@ pub fn oom(device: i16, requested_bytes: u64) {
 /// If the trace cannot be read, or a journal not be written to.
 pub fn request_dump(run: &Path) -> Result<usize> {
     let trace = Trace::open(run)?;
-    let mut asked = 0;
+    let (mut asked, mut failed) = (0, None);
     for &id in trace.processes() {
-        let Ok(process) = trace.process(id) else { continue };
-        if process.ended != Ended::Running {
+        let home = layout::process_folder(&trace.path, id);
+        let info = ProcessInfo::read(&home.join(layout::PROCESS_FILE)).ok();
+        let journal = journal_folder(&home, info.as_ref());
+        if !liveness::is_live(info.as_ref(), &journal) {
             continue;
         }
-        let folder = layout::process_folder(&trace.path, id);
-        let path = journal_folder(&folder, process.info.as_ref()).join(CONTROL_FILE);
-        let requests = Control::read(&path)?.counter(Counter::DumpRequests) + 1;
-        let file = OpenOptions::new().write(true).open(&path);
-        let written = file.and_then(|file| {
-            file.write_all_at(&requests.to_le_bytes(), Counter::DumpRequests.offset() as u64)
-        });
-        written.map_err(tidegauge_schemas::Error::io("writing", &path))?;
-        asked += 1;
+        match ask(&journal.join(CONTROL_FILE)) {
+            Ok(()) => asked += 1,
+            // It has just ended.
+            Err(tidegauge_schemas::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(asked)
+    failed.map_or(Ok(asked), |error| Err(error.into()))
+}
+
+fn ask(control: &Path) -> tidegauge_schemas::Result<()> {
+    let requests = Control::read(control)?.counter(Counter::DumpRequests) + 1;
+    let file = OpenOptions::new().write(true).open(control);
+    let written = file
+        .and_then(|file| file.write_all_at(&requests.to_le_bytes(), Counter::DumpRequests.offset() as u64));
+    written.map_err(tidegauge_schemas::Error::io("writing", control))
 }

@@ -17,8 +17,12 @@ use crate::journal::MappedChunk;
 #[derive(Debug)]
 pub(crate) struct KeptEvents {
     journal_folder: PathBuf,
-    /// As on disk.
-    saved: FilterState,
+    retention: Retention,
+    names: CounterNames,
+    /// The state on disk is that before this chunk.
+    saved_chunk: u64,
+    /// By the state on disk, events pass.
+    is_saved_open: bool,
     filter: EventFilter,
     /// Chunks that a ring holds back, oldest first.
     pub(crate) ring: VecDeque<MappedChunk<'static>>,
@@ -26,21 +30,31 @@ pub(crate) struct KeptEvents {
     ring_chunks: Option<usize>,
     /// Sealed chunks that the state on disk does not cover.
     sealed: Vec<MappedChunk<'static>>,
+    /// How many there may be of them, however large the state is: the journal must not run out of chunks.
+    max_sealed: usize,
     /// An attempt at sealing failed half-way: the filter has seen what it must see again.
     is_ahead: bool,
 }
 
 impl KeptEvents {
-    /// `None` if all are kept.
-    pub(crate) fn new(retention: Retention, names: CounterNames, journal_folder: PathBuf) -> Option<Self> {
-        let saved = FilterState::new(retention, names)?;
+    /// `None` if all are kept. The journal may have so many chunks besides those of a ring.
+    pub(crate) fn new(
+        retention: Retention,
+        names: CounterNames,
+        journal_folder: PathBuf,
+        cap_chunks: usize,
+    ) -> Option<Self> {
         Some(Self {
             journal_folder,
-            filter: saved.filter.clone(),
-            saved,
+            retention,
+            names,
+            saved_chunk: 0,
+            is_saved_open: false,
+            filter: EventFilter::new(retention, names)?,
             ring: VecDeque::new(),
             ring_chunks: retention.ring_chunks().map(|chunks| chunks as usize),
             sealed: Vec::new(),
+            max_sealed: cap_chunks / 4,
             is_ahead: false,
         })
     }
@@ -55,33 +69,37 @@ impl KeptEvents {
         self.ring_chunks.map_or(0, |chunks| self.ring.len().saturating_sub(chunks))
     }
 
-    /// Begins to pass what the ring holds, or ceases to: for good, whatever becomes of the process.
-    pub(crate) fn set_open(&mut self, is_open: bool) -> Result<()> {
-        self.catch_up();
-        if self.saved.filter.is_open() == is_open {
-            return Ok(());
-        }
-        let mut next = FilterState { next_chunk: self.next_chunk(), filter: self.filter.clone() };
-        if is_open {
-            next.filter.open_ring()
-        } else {
-            next.filter.close()
-        }
-        next.write(&self.journal_folder)?;
-        self.filter = next.filter.clone();
-        self.saved = next;
-        Ok(())
+    /// The chunks that are neither given back nor waiting for anything but this.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &MappedChunk<'static>> {
+        self.ring.iter().chain(&self.sealed)
     }
 
-    /// Passes on what is kept of a chunk; how many slots it had.
+    /// Begins to pass what the ring holds, or ceases to: for good, whatever becomes of the process. Calls `recycle` as
+    /// [`Self::done`] does.
+    pub(crate) fn set_open(
+        &mut self,
+        is_open: bool,
+        recycle: impl FnMut(MappedChunk<'static>),
+    ) -> Result<()> {
+        self.catch_up()?;
+        if self.is_saved_open == is_open {
+            return Ok(());
+        }
+        if is_open {
+            self.filter.open_ring()
+        } else {
+            self.filter.close()
+        }
+        self.save(recycle).inspect_err(|_| self.is_ahead = true)
+    }
+
+    /// Passes on what is kept of a chunk; how many slots it had. [`Self::catch_up`] comes before the first.
     pub(crate) fn pass(&mut self, chunk: &MappedChunk<'_>, mut emit: impl FnMut(u64, &Slot)) -> u64 {
-        self.catch_up();
         chunk.for_each(|seq, slot| self.filter.push(seq, slot, &mut emit))
     }
 
     /// Passes on what the end of the recording tells.
     pub(crate) fn finish(&mut self, mut emit: impl FnMut(u64, &Slot)) {
-        self.catch_up();
         self.filter.finish(&mut emit);
     }
 
@@ -95,37 +113,45 @@ impl KeptEvents {
         self.is_ahead = true;
     }
 
-    /// The chunks are sealed; calls `recycle` for those that need not be kept any longer. Returns the events left out.
+    /// The chunks are sealed; calls `recycle` for those that need not be kept any longer.
     pub(crate) fn done(
         &mut self,
         chunks: impl Iterator<Item = MappedChunk<'static>>,
-        mut recycle: impl FnMut(MappedChunk<'static>),
-    ) -> Result<i64> {
+        recycle: impl FnMut(MappedChunk<'static>),
+    ) -> Result<()> {
         self.sealed.extend(chunks);
         // The state is a slot for each block that is alive: it is written about as often as there are as many records.
         let records = self.sealed.len() * SLOTS_PER_CHUNK as usize;
-        if records >= self.filter.live_blocks() {
-            let next = FilterState { next_chunk: self.next_chunk(), filter: self.filter.clone() };
-            next.write(&self.journal_folder)?;
-            self.saved = next;
-            self.sealed.drain(..).for_each(&mut recycle);
+        if records >= self.filter.live_blocks() || self.sealed.len() > self.max_sealed {
+            self.save(recycle)?;
         }
-        Ok(self.filter.take_left_out())
+        Ok(())
     }
 
-    fn next_chunk(&self) -> u64 {
-        self.sealed.last().map_or(self.saved.next_chunk, |chunk| chunk.index + 1)
+    fn save(&mut self, mut recycle: impl FnMut(MappedChunk<'static>)) -> Result<()> {
+        let next_chunk = self.sealed.last().map_or(self.saved_chunk, |chunk| chunk.index + 1);
+        FilterState::write(&self.journal_folder, next_chunk, &self.filter)?;
+        self.saved_chunk = next_chunk;
+        self.is_saved_open = self.filter.is_open();
+        self.sealed.drain(..).for_each(&mut recycle);
+        Ok(())
     }
 
-    fn catch_up(&mut self) {
-        if !std::mem::take(&mut self.is_ahead) {
-            return;
+    /// After a failed attempt, has the filter know what is sealed and nothing else.
+    pub(crate) fn catch_up(&mut self) -> Result<()> {
+        if !self.is_ahead {
+            return Ok(());
         }
-        self.filter = self.saved.filter.clone();
-        let mut nobody = |_: u64, _: &Slot| ();
+        let saved = FilterState::read(&self.journal_folder)?.map(|state| state.filter);
+        let Some(mut filter) = saved.or_else(|| EventFilter::new(self.retention, self.names)) else {
+            return Ok(());
+        };
         for chunk in &self.sealed {
-            chunk.for_each(|seq, slot| self.filter.push(seq, slot, &mut nobody));
+            chunk.for_each(|seq, slot| filter.push(seq, slot, &mut |_, _| ()));
         }
-        self.filter.take_left_out();
+        filter.take_left_out();
+        self.filter = filter;
+        self.is_ahead = false;
+        Ok(())
     }
 }

@@ -38,6 +38,8 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest ring: half of the chunks that a journal can have, the others are for what a writer that has fallen behind
 /// may cost.
 const MAX_RING_RECORDS: u64 = MAX_CHUNKS / 2 * SLOTS_PER_CHUNK;
+/// How long a stop waits at most until alerts have been looked at once more.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// The shortest interval: below it the sampler would be what it measures.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -131,7 +133,7 @@ impl RecorderBuilder {
     }
 
     /// Has this called, on a thread of the recorder, when an alert is raised. While it runs nothing is sealed, and what
-    /// it allocates is not recorded.
+    /// it allocates is not recorded. It must not stop the recorder, which would wait for it.
     pub fn on_alert(mut self, callback: impl Fn(&RaisedAlert) + Send + Sync + 'static) -> Self {
         self.on_alert = OnAlert(Some(Arc::new(callback)));
         self
@@ -196,9 +198,11 @@ impl RecorderBuilder {
         info.write(&target.process_file())?;
         sync_folder(&target.run)?;
 
-        let kept =
-            KeptEvents::new(self.retention, active.counter_names(self.retention), journal_path.clone());
+        let names = active.counter_names(self.retention);
+        let cap_chunks = (self.journal_cap_bytes / CHUNK_BYTES as u64) as usize;
+        let kept = KeptEvents::new(self.retention, names, journal_path.clone(), cap_chunks);
         let follower = AlertFollower::new(self.alerts);
+        let watches_alerts = follower.is_some();
         let on_alert = self.on_alert;
         let sealer = background::spawn_sealer(active, stop, target.clone(), kept, follower, on_alert);
         let sealer = sealer.map_err(failed)?;
@@ -211,7 +215,8 @@ impl RecorderBuilder {
                 info.notes.push(format!("parts are not merged, there is no thread for it: {error}"))
             });
         let threads = Threads { provider, sealer, merger: merger.ok() };
-        let recorder = Recorder { active, stop, target, info, journal_path, threads: Some(threads) };
+        let threads = Some(threads);
+        let recorder = Recorder { active, stop, target, info, journal_path, watches_alerts, threads };
         // What this process itself allocates is of no interest where it watches another.
         if !watches && !active.install() {
             recorder.stop()?;
@@ -237,6 +242,7 @@ pub struct Recorder {
     target: PartTarget,
     info: ProcessInfo,
     journal_path: PathBuf,
+    watches_alerts: bool,
     threads: Option<Threads>,
 }
 
@@ -304,6 +310,9 @@ impl Recorder {
         let _own = OwnWork::begin();
         self.active.sample_host(None);
         self.active.sample_peak();
+        if self.watches_alerts {
+            self.stop.look_once_more(&threads.sealer, LAST_LOOK);
+        }
         let reserved = journal.close();
         self.stop.end_providing();
         threads.provider.thread().unpark();

@@ -224,6 +224,8 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Re
         }
         let chunks: Vec<&SnapshotChunk> = journal.chunks.iter().collect();
         let mut kept = journal.state.clone();
+        let home = layout::process_folder(&trace.path, process.id);
+        let state_folder = journal_folder(&home, process.info.as_ref());
         // A part holds consecutive chunks, all of them sealed for the same tables: those next to each other that
         // have the same tables still open.
         let open = |chunk: &SnapshotChunk| -> Vec<Table> {
@@ -242,8 +244,12 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Re
                     chunk.for_each(|seq, slot| seal.push(seq, slot))?;
                     continue;
                 };
-                if !process.is_consumed(Table::Events, chunk.index) {
+                if !process.has_events_from(chunk.index) && !filter.is_open() {
                     filter.open_ring();
+                    // From here on it is in parts: an attempt that comes after this one must know.
+                    if filter.is_open() {
+                        FilterState::write(&state_folder, chunk.index, filter)?;
+                    }
                 }
                 chunk.for_each(|seq, slot| filter.push(seq, slot, &mut |seq, slot| seal.push(seq, slot)))?;
             }
@@ -251,8 +257,9 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Re
             let consumed = Range { first: range[0].index, last: range[range.len() - 1].index };
             seal.seal(consumed, &mut Vec::new())?;
         }
-        if let Some(mut kept) = kept {
-            let end = journal.chunks_from(kept.next_chunk).1;
+        let end = process.journal_end();
+        // A stop that was cut short may have said what the end tells.
+        if let Some(mut kept) = kept.filter(|_| !process.has_events_from(end)) {
             let mut seal = RangeSeal::begin(&target, [Table::Events].into_iter(), &journal.clock, strings);
             kept.filter.finish(&mut |seq, slot| seal.push(seq, slot));
             result.records += seal.records();

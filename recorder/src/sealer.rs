@@ -181,8 +181,9 @@ impl Sealer {
     }
 
     fn is_committed_up_to(&self, reserved: u64) -> bool {
-        let mut aside = self.aside.iter().chain(&self.late);
-        let aside = aside.all(|chunk| chunk.is_committed(SLOTS_PER_CHUNK));
+        let kept = self.kept.iter().flat_map(KeptEvents::chunks).chain(&self.pending);
+        let mut held = self.aside.iter().chain(&self.late).chain(kept);
+        let aside = held.all(|chunk| chunk.is_committed(reserved_in(chunk.index, reserved)));
         aside
             && (self.next_index..reserved.div_ceil(SLOTS_PER_CHUNK)).all(|index| {
                 match self.journal.chunk(index) {
@@ -199,6 +200,7 @@ impl Sealer {
             if self.is_attempted || self.pending.len() >= CHUNKS_PER_PART {
                 self.seal_pending()?;
             }
+            self.give_up_surplus()?;
             self.dump_if_due()?;
             let index = self.next_index;
             let needed = reserved_in(index, reserved);
@@ -207,7 +209,7 @@ impl Sealer {
             }
             match self.journal.chunk(index) {
                 ChunkState::Ready(chunk) if chunk.is_committed(needed) => {
-                    self.take_in(chunk)?;
+                    self.take_in(chunk);
                 }
                 // Neither is part of a range: the pending range ends before it.
                 ChunkState::Skipped => self.seal_pending()?,
@@ -217,7 +219,7 @@ impl Sealer {
                 }
                 ChunkState::Ready(chunk) if to_the_end || self.is_stuck() => match self.kept {
                     // Which events are kept follows from those before: this one cannot come later.
-                    Some(_) => self.take_in(chunk)?,
+                    Some(_) => self.take_in(chunk),
                     None => {
                         self.seal_pending()?;
                         self.follow_through(&chunk);
@@ -238,19 +240,23 @@ impl Sealer {
     }
 
     /// A chunk that is to be sealed, now or when a ring gives it up.
-    fn take_in(&mut self, chunk: MappedChunk<'static>) -> Result<()> {
+    fn take_in(&mut self, chunk: MappedChunk<'static>) {
         self.follow_through(&chunk);
-        let Some(kept) = self.kept.as_mut().filter(|kept| kept.is_ring()) else {
-            if self.pending.is_empty() {
-                self.pending_since = Instant::now();
-            }
-            self.pending.push(chunk);
-            return Ok(());
-        };
-        kept.ring.push_back(chunk);
-        if kept.surplus() >= CHUNKS_PER_PART {
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.is_ring()) {
+            kept.ring.push_back(chunk);
+            return;
+        }
+        if self.pending.is_empty() {
+            self.pending_since = Instant::now();
+        }
+        self.pending.push(chunk);
+    }
+
+    /// Seals what a ring has too many of; what fails stays pending.
+    fn give_up_surplus(&mut self) -> Result<()> {
+        while let Some(kept) = self.kept.as_mut().filter(|kept| kept.surplus() >= CHUNKS_PER_PART) {
             self.pending.extend(kept.ring.drain(..CHUNKS_PER_PART));
-            return self.seal_pending();
+            self.seal_pending()?;
         }
         Ok(())
     }
@@ -295,13 +301,15 @@ impl Sealer {
     }
 
     fn set_open(&mut self, is_open: bool) -> Result<()> {
-        self.kept.as_mut().map_or(Ok(()), |kept| kept.set_open(is_open))
+        let recycle = recycler(self.journal, self.reserved, &mut self.late);
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.set_open(is_open, recycle))
     }
 
     /// Seals what follows from all records together: as if of a chunk that never comes.
     fn seal_end(&mut self) -> Result<()> {
         let clock = self.clock();
         let Some(kept) = &mut self.kept else { return Ok(()) };
+        kept.catch_up()?;
         let events = [Table::Events].into_iter();
         let mut seal = RangeSeal::begin(&self.target, events, &clock, &self.strings);
         kept.finish(|seq, slot| seal.push(seq, slot));
@@ -346,6 +354,9 @@ impl Sealer {
         self.seal_new_sites()?;
         // Every record of these chunks is older than this anchor, so no later one changes their times.
         self.take_anchor();
+        if let Some(kept) = &mut self.kept {
+            kept.catch_up()?;
+        }
         let clock = self.clock();
         let tables = SlotRows::TABLES.into_iter().filter(|table| !self.sealed_tables.contains(table));
         let mut seal = RangeSeal::begin(&self.target, tables, &clock, &self.strings);
@@ -376,21 +387,13 @@ impl Sealer {
 
     /// Recycles the chunks that are sealed.
     fn give_back(&mut self) -> Result<()> {
-        let (journal, reserved, late) = (self.journal, self.reserved, &mut self.late);
+        let journal = self.journal;
         let Some(kept) = &mut self.kept else {
             self.pending.drain(..).for_each(|chunk| journal.recycle(&chunk));
             return Ok(());
         };
-        let recycle = |chunk: MappedChunk<'static>| {
-            if chunk.is_committed(reserved_in(chunk.index, reserved)) {
-                journal.recycle(&chunk);
-            } else {
-                late.push(chunk);
-            }
-        };
-        let left_out = kept.done(self.pending.drain(..), recycle)?;
-        journal.control.count(Counter::LeftOutEvents, left_out.cast_unsigned());
-        Ok(())
+        journal.control.count(Counter::LeftOutEvents, kept.take_left_out().cast_unsigned());
+        kept.done(self.pending.drain(..), recycler(journal, self.reserved, &mut self.late))
     }
 
     fn seal_new_sites(&mut self) -> Result<()> {
@@ -414,6 +417,21 @@ impl Sealer {
     /// By the anchors in the control file, as recovery would have it.
     fn clock(&self) -> ClockMap {
         self.journal.control.clock()
+    }
+}
+
+/// Gives sealed chunks back, those later to which a thread may still store.
+fn recycler(
+    journal: &'static Journal,
+    reserved: u64,
+    late: &mut Vec<MappedChunk<'static>>,
+) -> impl FnMut(MappedChunk<'static>) {
+    move |chunk| {
+        if chunk.is_committed(reserved_in(chunk.index, reserved)) {
+            journal.recycle(&chunk);
+        } else {
+            late.push(chunk);
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use crate::rows::{SlotRows, site_rows};
 use crate::table::Table;
 use crate::trace_lock::TraceLock;
 
+/// A state is written about as often as there are as many records as live blocks: seldom twice while it is read.
+const MAX_ATTEMPTS: u32 = 5;
+
 /// A journal of which not all events are kept has a state, if only that of its beginning.
 fn with_state(mut journal: JournalSnapshot, info: Option<&ProcessInfo>) -> JournalSnapshot {
     let retention = info.map(|info| info.retention).unwrap_or_default();
@@ -49,6 +52,28 @@ impl ProcessTrace {
     /// listed: a chunk that was sealed in between is found in both and counted once. Until this is dropped the
     /// process's recorder merges no parts, see [`crate::trace_lock`].
     pub fn open(run: &Path, id: ProcessId) -> Result<Self> {
+        let mut attempts = 0;
+        loop {
+            let process = Self::open_once(run, id)?;
+            attempts += 1;
+            if attempts == MAX_ATTEMPTS || !process.is_state_outdated(run) {
+                return Ok(process);
+            }
+        }
+    }
+
+    /// Whether, of a journal of which not all events are kept, parts were sealed after its state was read: what the state
+    /// still has to tell would be told twice.
+    fn is_state_outdated(&self, run: &Path) -> bool {
+        let Some(state) = self.journal.as_ref().and_then(|journal| journal.state.as_ref()) else {
+            return false;
+        };
+        let home = layout::process_folder(run, self.id);
+        let now = FilterState::read(&journal_folder(&home, self.info.as_ref()));
+        self.ended == Ended::Running && now.is_ok_and(|now| now.is_some_and(|now| now != *state))
+    }
+
+    fn open_once(run: &Path, id: ProcessId) -> Result<Self> {
         let folder = layout::process_folder(run, id);
         let mut damage = Vec::new();
         let info = ProcessInfo::read(&folder.join(layout::PROCESS_FILE));
@@ -157,6 +182,20 @@ impl ProcessTrace {
         is_left_out || self.parts.get(&table).is_some_and(|parts| parts.consumed(number))
     }
 
+    /// Whether a part holds events of this chunk or a later one.
+    #[must_use]
+    pub fn has_events_from(&self, chunk: u64) -> bool {
+        self.parts(Table::Events).last().is_some_and(|part| part.consumed.last >= chunk)
+    }
+
+    /// The number after that of the journal's last chunk.
+    #[must_use]
+    pub fn journal_end(&self) -> u64 {
+        let last = self.journal.as_ref().and_then(|journal| journal.chunks.last());
+        let state = self.journal.as_ref().and_then(|journal| journal.state.as_ref());
+        last.map_or(0, |chunk| chunk.index + 1).max(state.map_or(0, |state| state.next_chunk))
+    }
+
     /// The rows of `sites` that are in no part; none without a journal.
     #[must_use]
     pub fn unsealed_sites(&self) -> Option<RecordBatch> {
@@ -194,9 +233,9 @@ impl ProcessTrace {
         // These follow from all records before them.
         let state = state.filter(|_| matches!(table, Table::Events | Table::Samples));
         let mut kept = state.zip(self.journal.as_ref()).map(|(state, journal)| {
-            let (chunks, end) = journal.chunks_from(state.next_chunk);
+            let chunks = journal.chunks.iter().filter(|chunk| chunk.index >= state.next_chunk);
             sources.extend(chunks.map(|chunk| (chunk.index, Source::Chunk(chunk))));
-            sources.push((end, Source::JournalEnd));
+            sources.push((self.journal_end(), Source::JournalEnd));
             KeptRows::new(journal, state, table)
         });
         if kept.is_none() {
@@ -223,9 +262,12 @@ impl ProcessTrace {
                 Err(error) => Box::new(std::iter::once(Err(error))),
             },
             Source::Chunk(chunk) if let Some(kept) = kept => {
-                let rows = kept.read(chunk, !self.is_consumed(table, chunk.index));
+                let is_wanted = !self.is_consumed(table, chunk.index);
+                let rows = kept.read(chunk, is_wanted, !self.has_events_from(chunk.index));
                 Box::new(rows.transpose().into_iter())
             }
+            // A stop that was cut short has said it.
+            Source::JournalEnd if self.has_events_from(self.journal_end()) => Box::new(std::iter::empty()),
             Source::JournalEnd => Box::new(kept.map(|kept| Ok(kept.finish())).into_iter()),
             Source::Chunk(chunk) => {
                 let rows = self.journal.as_ref().map(|journal| {

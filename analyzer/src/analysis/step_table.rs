@@ -40,8 +40,8 @@ pub struct StepTable {
     window: Window,
     /// With the index of the device, whose number is known at the end.
     rows: Vec<(Option<usize>, StepRow)>,
-    /// Where the rows of the step that ended last begin, and `seq` of its end.
-    last_step: (usize, Option<u64>),
+    /// Where the rows of the step that ended last begin, if it is shown, and `seq` of its end.
+    last_step: Option<(usize, Option<u64>)>,
     /// What the recorder counted: of the step whose rows begin there.
     counted: Vec<Counted>,
 }
@@ -59,12 +59,12 @@ impl StepTable {
     /// Of the steps that end inside of `window`.
     #[must_use]
     pub fn new(window: Window) -> Self {
-        Self { window, rows: Vec::new(), last_step: (0, None), counted: Vec::new() }
+        Self { window, rows: Vec::new(), last_step: None, counted: Vec::new() }
     }
 
     fn count(&mut self, row: &SampleRow) {
         let is_peak = row.metric == metrics::PEAK_ALLOCATED.name;
-        let (first_row, end_seq) = self.last_step;
+        let Some((first_row, end_seq)) = self.last_step else { return };
         if end_seq == Some(row.seq) && (is_peak || row.metric == metrics::ALLOCATED.name) {
             self.counted.push(Counted { first_row, device: row.device, is_peak, bytes: row.value as i64 });
         }
@@ -105,16 +105,19 @@ impl Observer for StepTable {
         let (step, tracker) = match observed {
             Observed::Step { step, tracker } => (step, tracker),
             Observed::Checkpoint { row, .. } if row.kind == Some(CheckpointKind::StepEnd) => {
-                self.last_step.1 = Some(row.seq);
+                if let Some((_, end_seq)) = &mut self.last_step {
+                    end_seq.get_or_insert(row.seq);
+                }
                 return;
             }
             Observed::Sample(row) => return self.count(row),
             _ => return,
         };
+        self.last_step = None;
         if !self.window.contains(step.end_nanos) {
             return;
         }
-        self.last_step = (self.rows.len(), None);
+        self.last_step = Some((self.rows.len(), None));
         let row = StepRow {
             step: step.step,
             epoch: step.epoch,

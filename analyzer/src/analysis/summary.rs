@@ -254,6 +254,11 @@ fn raise(device: &mut DeviceSummary, counted: &CountedPeak) -> Option<String> {
     if counted.bytes <= device.allocated.bytes {
         return None;
     }
+    if device.active.bytes < counted.bytes {
+        // What is active is at least what is allocated.
+        let sampled = PeakSummary::sampled(counted.bytes, counted.time_nanos);
+        device.active = PeakSummary { step: counted.step, ..sampled };
+    }
     let kept_bytes = std::mem::replace(
         &mut device.allocated,
         PeakSummary {

@@ -49,8 +49,8 @@ pub struct DeviceState {
     /// Highest point of allocated since the last checkpoint.
     pub(super) allocated_high_bytes: i64,
     events_at_checkpoint: u64,
-    /// Blocks that were found alive before anything else of this device was recorded.
-    initial_blocks: u64,
+    /// Something was allocated or freed since recording began: blocks that are found alive are no more the first state.
+    has_begun: bool,
     /// Allocated at the end of the window that is shown.
     pub end_allocated_bytes: i64,
     /// Active at the end of the window that is shown.
@@ -145,7 +145,8 @@ impl DeviceState {
     pub(super) fn apply(&mut self, event: &EventRow, kind: EventKind, raises: bool) -> Effect {
         let index = self.events;
         // A later window begins with baselines too: of blocks whose allocation was left out.
-        let is_start = kind == EventKind::Baseline && index == self.initial_blocks;
+        let is_start = kind == EventKind::Baseline && !self.has_begun;
+        self.has_begun |= matches!(kind, EventKind::Alloc | EventKind::Free | EventKind::FreeCompleted);
         self.events += 1;
         if event.size_bytes.is_some_and(|size| !(0..=MAX_BYTES).contains(&size)) {
             return Special::AbsurdSize.into();
@@ -156,7 +157,6 @@ impl DeviceState {
                 let effect = self.alloc(event);
                 if is_start {
                     self.initial_bytes += effect.allocated_delta_bytes;
-                    self.initial_blocks += 1;
                 }
                 effect
             }

@@ -154,10 +154,16 @@ impl Journal {
     /// Fills the chunk that is being written, so that it can be sealed.
     pub(crate) fn fill_chunk(&self) {
         let begun = self.reserved() / SLOTS_PER_CHUNK;
-        // Others record meanwhile, so it may take fewer; without space, or once closed, it cannot be.
+        // Others record meanwhile, so it may take fewer.
         for _ in 0..SLOTS_PER_CHUNK {
-            if self.reserved() / SLOTS_PER_CHUNK > begun || self.record(&filler(self.ticks())).is_none() {
+            if self.reserved() / SLOTS_PER_CHUNK > begun {
                 break;
+            }
+            let Some((seq, place)) = self.slots.reserve() else { break };
+            let slot = filler(self.ticks());
+            // Of a chunk for which there is no space it is nothing that is lost.
+            if let Some(place) = place.or_else(|| self.slots.slot_late(seq)) {
+                place.store(&slot, environment::commit_word(seq, &slot));
             }
         }
     }

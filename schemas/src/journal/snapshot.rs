@@ -103,14 +103,6 @@ impl JournalSnapshot {
     }
 }
 
-impl JournalSnapshot {
-    /// The chunks from number `first` on, and the number after the last of them.
-    pub fn chunks_from(&self, first: u64) -> (impl Iterator<Item = &SnapshotChunk>, u64) {
-        let end = self.chunks.last().map_or(first, |chunk| chunk.index + 1);
-        (self.chunks.iter().filter(move |chunk| chunk.index >= first), end.max(first))
-    }
-}
-
 fn chunk_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("listing", folder))? {

@@ -24,10 +24,16 @@ impl<'a> KeptRows<'a> {
         Self { journal, table, filter: state.filter.clone() }
     }
 
-    /// The chunk's rows of the table, if they are wanted; otherwise it is only taken in.
-    pub fn read(&mut self, chunk: &SnapshotChunk, is_wanted: bool) -> Result<Option<RecordBatch>> {
+    /// The chunk's rows of the table, if they are wanted; otherwise it is only taken in. What a ring kept `begins` after
+    /// the last chunk of which something is in a part.
+    pub fn read(
+        &mut self,
+        chunk: &SnapshotChunk,
+        is_wanted: bool,
+        begins: bool,
+    ) -> Result<Option<RecordBatch>> {
         let mut rows = SlotRows::new(&self.journal.clock, &self.journal.strings);
-        if is_wanted {
+        if begins {
             self.filter.open_ring();
         }
         let mut keep = |seq: u64, slot: &_| {

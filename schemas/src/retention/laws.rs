@@ -123,7 +123,7 @@ fn passed(retention: Retention, actions: &[Action], opens_at: usize, cuts: &[usi
         if cuts.contains(&at) {
             filter.take_left_out();
             let state = FilterState { next_chunk: at as u64, filter };
-            state.write(folder.path()).unwrap();
+            FilterState::write(folder.path(), state.next_chunk, &state.filter).unwrap();
             let read = FilterState::read(folder.path()).unwrap().unwrap();
             assert_eq!(read, state);
             filter = read.filter;

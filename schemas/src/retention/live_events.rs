@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::journal::{EventSlot, Slot};
+use crate::journal::{EventSlot, Record, Slot};
 use crate::kinds::EventKind;
 
 /// A block or segment: its device and address.
@@ -38,7 +38,9 @@ pub(super) struct DeviceBytes {
 pub(super) struct LiveEvents {
     pub(super) blocks: FxHashMap<Place, LiveBlock>,
     /// Events that the reader must be told as they are, by `seq`.
-    pub(super) held: BTreeMap<u64, Slot>,
+    held: BTreeMap<u64, Slot>,
+    /// Those of them that are no frees of blocks that the reader was told of, of which there are only so many.
+    unbounded: usize,
     pub(super) devices: BTreeMap<i16, DeviceBytes>,
 }
 
@@ -64,14 +66,14 @@ impl LiveEvents {
                 block.given_up = Some((seq, *event));
                 self.lower(&before);
                 if !is_told && before.is_told {
-                    self.held.insert(seq, *slot);
+                    self.hold(seq, *slot);
                 }
             }
             (EventKind::Free | EventKind::FreeCompleted, Some(place)) => {
                 let Some(block) = self.blocks.remove(&place) else { return };
                 self.lower(&block);
                 if !is_told && (block.is_told || block.hides_told) {
-                    self.held.insert(seq, *slot);
+                    self.hold(seq, *slot);
                 }
             }
             (EventKind::Annotate, Some(place)) if !is_told => match self.blocks.get_mut(&place) {
@@ -80,13 +82,13 @@ impl LiveEvents {
                     block.alloc.site = if event.site == 0 { block.alloc.site } else { event.site };
                 }
                 Some(_) => {
-                    self.held.insert(seq, *slot);
+                    self.hold(seq, *slot);
                 }
                 None => {}
             },
             // Segments are split and merged where they are mapped page by page, so these do not cancel out.
             _ if !is_told => {
-                self.held.insert(seq, *slot);
+                self.hold(seq, *slot);
             }
             _ => {}
         }
@@ -104,6 +106,7 @@ impl LiveEvents {
     /// allocation has become its baseline. Returns how many there were.
     pub(super) fn tell(&mut self, emit: &mut impl FnMut(u64, &Slot)) -> usize {
         let mut rows = std::mem::take(&mut self.held);
+        self.unbounded = 0;
         for block in self.blocks.values_mut().filter(|block| !block.is_told) {
             block.is_told = true;
             block.hides_told = false;
@@ -118,8 +121,26 @@ impl LiveEvents {
         rows.len()
     }
 
-    /// Rows that the next [`Self::tell`] has at least, the blocks left out.
-    pub(super) fn held(&self) -> usize {
-        self.held.len()
+    /// Has the reader be told of an event as it is.
+    pub(super) fn hold(&mut self, seq: u64, slot: Slot) {
+        let is_free = matches!(
+            Record::decode(&slot),
+            Some(Record::Event(EventSlot {
+                kind: EventKind::Free | EventKind::FreeRequested | EventKind::FreeCompleted,
+                ..
+            }))
+        );
+        self.unbounded += usize::from(!is_free);
+        self.held.insert(seq, slot);
+    }
+
+    /// What is held.
+    pub(super) const fn held(&self) -> &BTreeMap<u64, Slot> {
+        &self.held
+    }
+
+    /// How much is held of what may become ever more.
+    pub(super) const fn unbounded(&self) -> usize {
+        self.unbounded
     }
 }

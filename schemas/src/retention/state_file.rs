@@ -3,6 +3,8 @@
 //! Written as a whole under a temporary name and renamed. It is not synced: like the journal, it is to survive the
 //! process, and would be of no use without the journal.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use super::filter::{CounterNames, EventFilter};
@@ -16,7 +18,7 @@ use crate::layout::TEMPORARY_PREFIX;
 pub const STATE_FILE: &str = "live";
 
 const MAGIC: u64 = u64::from_le_bytes(*b"TGLIVE01");
-const HEAD_WORDS: usize = 12;
+const HEAD_WORDS: usize = 8;
 /// No window policy: a ring.
 const RING: u64 = u64::MAX;
 
@@ -63,70 +65,33 @@ impl FilterState {
         })
     }
 
-    /// Writes it into the journal's folder, as a whole or not at all; its bytes.
-    pub fn write(&self, journal: &Path) -> Result<u64> {
-        let (path, temporary) =
-            (journal.join(STATE_FILE), journal.join(format!("{TEMPORARY_PREFIX}{STATE_FILE}")));
-        let bytes: Vec<u8> = self.encode().iter().flat_map(|word| word.to_le_bytes()).collect();
-        let written = std::fs::write(&temporary, &bytes).map_err(Error::io("writing", &temporary));
+    /// Writes the state before chunk `next_chunk` into the journal's folder, as a whole or not at all. Takes no memory to
+    /// speak of, however much is alive.
+    pub fn write(journal: &Path, next_chunk: u64, filter: &EventFilter) -> Result<()> {
+        let path = journal.join(STATE_FILE);
+        let temporary = journal.join(format!("{TEMPORARY_PREFIX}{STATE_FILE}"));
+        let written = write_words(&temporary, next_chunk, filter).map_err(Error::io("writing", &temporary));
         let named = written
             .and_then(|()| std::fs::rename(&temporary, &path).map_err(Error::io("renaming", &temporary)));
         if named.is_err() {
             // On a full disk it would keep what little space there is.
             let _ = std::fs::remove_file(&temporary);
         }
-        named.map(|()| bytes.len() as u64)
-    }
-
-    fn encode(&self) -> Vec<u64> {
-        let filter = &self.filter;
-        let (first, every) = filter.windows.map_or((RING, RING), |windows| (windows.first, windows.every));
-        let mut words = vec![
-            MAGIC,
-            0,
-            self.next_chunk,
-            u64::from(filter.is_open) | u64::from(filter.is_opening) << 1,
-            filter.steps,
-            first,
-            every,
-        ];
-        words.push(u64::from(filter.names.allocated) | u64::from(filter.names.peak_allocated) << 32);
-        words.push(filter.live.devices.len() as u64);
-        words.resize(HEAD_WORDS, 0);
-        for (device, bytes) in &filter.live.devices {
-            words.extend([i64::from(*device).cast_unsigned(), bytes.allocated, bytes.high]);
-        }
-        let mut entry = |kind: EntryKind, seq: u64, slot: &Slot| {
-            words.push(seq | (kind as u64) << SEQ_BITS);
-            words.extend(&slot[1..]);
-        };
-        for block in filter.live.blocks.values() {
-            let kind = match (block.is_told, block.hides_told) {
-                (true, _) => EntryKind::Told,
-                (false, false) => EntryKind::Untold,
-                (false, true) => EntryKind::UntoldThatHides,
-            };
-            entry(kind, block.seq, &block.alloc.encode());
-            if let Some((seq, given_up)) = &block.given_up {
-                entry(EntryKind::GivenUp, *seq, &given_up.encode());
-            }
-        }
-        for (seq, slot) in &filter.live.held {
-            entry(EntryKind::Held, *seq, slot);
-        }
-        words[1] = check(&words);
-        words
+        named
     }
 
     fn decode(words: &[u64]) -> Option<Self> {
+        let (&last, words) = words.split_last()?;
+        let mut check = Check::default();
+        words.iter().for_each(|word| check.add(*word));
         let head = words.get(..HEAD_WORDS)?;
-        if head[0] != MAGIC || head[1] != check(words) {
+        if head[0] != MAGIC || last != check.finish() {
             return None;
         }
-        let windows = (head[5] != RING).then_some(Windows { first: head[5], every: head[6] });
-        let names = CounterNames { allocated: head[7] as u32, peak_allocated: (head[7] >> 32) as u32 };
+        let windows = (head[4] != RING).then_some(Windows { first: head[4], every: head[5] });
+        let names = CounterNames { allocated: head[6] as u32, peak_allocated: (head[6] >> 32) as u32 };
         let (devices, entries) =
-            words[HEAD_WORDS..].split_at_checked(usize::try_from(head[8]).ok()?.checked_mul(3)?)?;
+            words[HEAD_WORDS..].split_at_checked(usize::try_from(head[7]).ok()?.checked_mul(3)?)?;
         let mut live = LiveEvents::default();
         for device in devices.as_chunks::<3>().0 {
             let bytes = DeviceBytes { allocated: device[1], high: device[2] };
@@ -138,7 +103,7 @@ impl FilterState {
             let mut slot: Slot = *entry;
             slot[0] = 0;
             if kind == EntryKind::Held as u64 {
-                live.held.insert(seq, slot);
+                live.hold(seq, slot);
                 continue;
             }
             let Some(Record::Event(event)) = Record::decode(&slot) else { return None };
@@ -153,9 +118,9 @@ impl FilterState {
                 last = Some(place);
             }
         }
-        let (is_open, is_opening, steps) = (head[3] & 1 != 0, head[3] & 2 != 0, head[4]);
+        let (is_open, is_opening, steps) = (head[2] & 1 != 0, head[2] & 2 != 0, head[3]);
         let filter = EventFilter { windows, is_open, is_opening, steps, names, live, left_out: 0 };
-        Some(Self { next_chunk: head[2], filter })
+        Some(Self { next_chunk: head[1], filter })
     }
 }
 
@@ -163,12 +128,62 @@ fn place(event: &EventSlot) -> Option<(i16, u64)> {
     Some((event.device, event.address?))
 }
 
-/// Of all words but the second, which holds it.
-fn check(words: &[u64]) -> u64 {
-    let mut hasher = crc32fast::Hasher::new();
-    for (_, word) in words.iter().enumerate().filter(|(at, _)| *at != 1) {
-        hasher.update(&word.to_le_bytes());
+fn write_words(path: &Path, next_chunk: u64, filter: &EventFilter) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    let mut check = Check::default();
+    let mut put = |word: u64| {
+        check.add(word);
+        file.write_all(&word.to_le_bytes())
+    };
+    let (first, every) = filter.windows.map_or((RING, RING), |windows| (windows.first, windows.every));
+    let flags = u64::from(filter.is_open) | u64::from(filter.is_opening) << 1;
+    let names = u64::from(filter.names.allocated) | u64::from(filter.names.peak_allocated) << 32;
+    let devices = filter.live.devices.len() as u64;
+    for word in [MAGIC, next_chunk, flags, filter.steps, first, every, names, devices] {
+        put(word)?;
     }
-    // Its length too, so that a file cut at a whole word is seen even if the rest were zeros.
-    u64::from(hasher.finalize()) | (words.len() as u64) << 32
+    for (device, bytes) in &filter.live.devices {
+        put(i64::from(*device).cast_unsigned())?;
+        put(bytes.allocated)?;
+        put(bytes.high)?;
+    }
+    let mut entry = |kind: EntryKind, seq: u64, slot: &Slot| {
+        put(seq | (kind as u64) << SEQ_BITS)?;
+        slot[1..].iter().try_for_each(|word| put(*word))
+    };
+    for block in filter.live.blocks.values() {
+        let kind = match (block.is_told, block.hides_told) {
+            (true, _) => EntryKind::Told,
+            (false, false) => EntryKind::Untold,
+            (false, true) => EntryKind::UntoldThatHides,
+        };
+        entry(kind, block.seq, &block.alloc.encode())?;
+        if let Some((seq, given_up)) = &block.given_up {
+            entry(EntryKind::GivenUp, *seq, &given_up.encode())?;
+        }
+    }
+    for (seq, slot) in filter.live.held() {
+        entry(EntryKind::Held, *seq, slot)?;
+    }
+    file.write_all(&check.finish().to_le_bytes())?;
+    file.flush()
+}
+
+/// Of all words but the last, which holds it.
+#[derive(Default)]
+struct Check {
+    hasher: crc32fast::Hasher,
+    words: u64,
+}
+
+impl Check {
+    fn add(&mut self, word: u64) {
+        self.hasher.update(&word.to_le_bytes());
+        self.words += 1;
+    }
+
+    /// With the number of words, so that a file cut at a whole word is seen whatever stands there.
+    fn finish(self) -> u64 {
+        u64::from(self.hasher.finalize()) | self.words << 32
+    }
 }
