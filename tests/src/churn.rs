@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Blocks that come and go are alive for so many events.
+/// How long blocks that come and go are alive unless said otherwise, in events.
 pub const LIFE: u64 = 2000;
 
 /// An event of the program.
@@ -23,21 +23,21 @@ pub enum Churn {
 }
 
 impl Churn {
-    /// Event `number`, from 0: even ones allocate, odd ones free what was allocated [`LIFE`] events ago; while there is
+    /// Event `number`, from 0: even ones allocate, odd ones free what was allocated `life` events ago, an even number; while there is
     /// nothing so old, they allocate too, for good.
     #[must_use]
-    pub const fn event(number: u64) -> Self {
-        let is_free = number % 2 == 1 && number > LIFE;
+    pub const fn event(number: u64, life: u64) -> Self {
+        let is_free = number % 2 == 1 && number > life;
         if is_free {
-            return Self::Free { address: number - 1 - LIFE };
+            return Self::Free { address: number - 1 - life };
         }
         Self::Alloc { address: number, size_bytes: size_bytes(number) }
     }
 
     /// The number of the event that does this to that address.
     #[must_use]
-    pub const fn number(is_free: bool, address: u64) -> u64 {
-        if is_free { address + 1 + LIFE } else { address }
+    pub const fn number(is_free: bool, address: u64, life: u64) -> u64 {
+        if is_free { address + 1 + life } else { address }
     }
 }
 

@@ -5,14 +5,15 @@
 //!
 //! In the environment: CHURN_DUMP_EVERY=N, after every N events what is kept is asked for; CHURN_OOM_AT=N, after N events
 //! the host is out of memory; CHURN_PAUSE_AT=N, after N events it waits until counter 1 is not 0; CHURN_LEAK_BYTES=N,
-//! each step begins with an allocation of N bytes, for good; CHURN_STEP_MILLIS=N, it sleeps so long between steps.
+//! each step begins with an allocation of N bytes, for good; CHURN_STEP_MILLIS=N, it sleeps so long between steps;
+//! CHURN_LIFE=N, blocks are alive for N events.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tidegauge_recorder::{self as tg, Existing, Recorder};
-use tidegauge_tests::churn::Churn;
+use tidegauge_tests::churn::{Churn, LIFE};
 use tidegauge_tests::counts::Counts;
 
 fn main() -> Result<()> {
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
     let builder = Recorder::from_environment().context("TIDEGAUGE is not set")?;
     let recorder = builder.existing(Existing::Join).counters_at_checkpoints(false).start()?;
     let (dump_every, oom_at) = (variable("CHURN_DUMP_EVERY"), variable("CHURN_OOM_AT"));
+    let life = variable("CHURN_LIFE").unwrap_or(LIFE);
     let step_pause = Duration::from_millis(variable("CHURN_STEP_MILLIS").unwrap_or(0));
     let (pause_at, leak) = (variable("CHURN_PAUSE_AT"), variable("CHURN_LEAK_BYTES"));
     let (mut epoch, mut step) = (None, None);
@@ -42,7 +44,7 @@ fn main() -> Result<()> {
                 tg::alloc(-1, 1 << 50 | number, bytes);
             }
         }
-        match Churn::event(n) {
+        match Churn::event(n, life) {
             Churn::Alloc { address, size_bytes } => tg::alloc(-1, address, size_bytes),
             Churn::Free { address } => tg::free(-1, address),
         }

@@ -1,17 +1,21 @@
 //! Rings and windows: what is kept is exact, whatever ends the program.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, UInt64Type};
+use tidegauge_schemas::journal::Control;
 use tidegauge_schemas::layout;
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::retention::Windows;
 use tidegauge_schemas::{EventKind, ProcessTrace, Table, Trace};
 use tidegauge_tests::churn::{Alive, Churn, LIFE};
 use tidegauge_tests::counts::Counts;
-use tidegauge_tests::programs::{Running, output_of, program, wait_until};
+use tidegauge_tests::programs::{Running, output_of, program, say, wait_until};
+use tidegauge_tests::traced::{TracedEnd, run_traced};
+
+use crate::victim::folder_in_memory;
 
 const STEP_EVENTS: u64 = 5000;
 const EPOCH_STEPS: u64 = 40;
@@ -81,6 +85,10 @@ struct Learned {
 /// Reads the events, and compares what is alive with what is known to be, at every event of a stretch in which nothing is
 /// left out.
 fn learn(process: &ProcessTrace) -> Learned {
+    learn_of(process, LIFE)
+}
+
+fn learn_of(process: &ProcessTrace, life: u64) -> Learned {
     let mut learned = Learned::default();
     let (mut truth, mut next) = (Alive::default(), 0);
     let mut last_seq = None;
@@ -100,7 +108,7 @@ fn learn(process: &ProcessTrace) -> Learned {
             }
             learned.rows += 1;
             let address = addresses.value(row);
-            let number = Churn::number(kind == EventKind::Free, address);
+            let number = Churn::number(kind == EventKind::Free, address, life);
             match kind {
                 EventKind::Alloc | EventKind::Baseline => {
                     learned.alive.alloc(address, sizes.value(row) as u64);
@@ -109,7 +117,7 @@ fn learn(process: &ProcessTrace) -> Learned {
                 _ => panic!("{kind}"),
             }
             learned.baselines += u64::from(kind == EventKind::Baseline);
-            (next..=number).for_each(|number| truth.apply(Churn::event(number)));
+            (next..=number).for_each(|number| truth.apply(Churn::event(number, life)));
             next = number + 1;
             match learned.windows.last_mut() {
                 Some((_, last)) if *last + 1 == number && kind != EventKind::Baseline => {
@@ -125,8 +133,12 @@ fn learn(process: &ProcessTrace) -> Learned {
 }
 
 fn alive_after(events: u64) -> Alive {
+    alive_after_of(events, LIFE)
+}
+
+fn alive_after_of(events: u64, life: u64) -> Alive {
     let mut alive = Alive::default();
-    (0..events).for_each(|number| alive.apply(Churn::event(number)));
+    (0..events).for_each(|number| alive.apply(Churn::event(number, life)));
     alive
 }
 
@@ -262,7 +274,7 @@ fn true_peaks(steps: u64) -> Vec<f64> {
     let peak = |step: u64| {
         let mut peak = alive.bytes;
         for number in step * STEP_EVENTS..(step + 1) * STEP_EVENTS {
-            alive.apply(Churn::event(number));
+            alive.apply(Churn::event(number, LIFE));
             peak = peak.max(alive.bytes);
         }
         peak as f64
@@ -291,6 +303,13 @@ fn windows_hold_the_chosen_steps_and_every_step_is_counted() {
     let of_steps: Vec<serde_json::Value> = serde_json::from_str(&of_steps).unwrap();
     let shown: Vec<f64> = of_steps.iter().map(|row| row["peak_bytes"].as_f64().unwrap()).collect();
     assert_eq!(shown, true_peaks(steps), "`steps` shows the counted peaks");
+    let late = ["--format", "json", "--start", "30ms"];
+    let late = output_of(program("tidegauge").arg("steps").arg(&run.run).args(late));
+    let late: Vec<serde_json::Value> = serde_json::from_str(&late).unwrap();
+    for row in late {
+        let step = row["step"].as_u64().unwrap();
+        assert_eq!(row["peak_bytes"].as_f64(), Some(true_peaks(steps)[step as usize]), "step {step}");
+    }
     let summary = output_of(program("tidegauge").arg("summary").arg(&run.run).args(["--format", "json"]));
     let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
     let highest = true_peaks(steps).into_iter().fold(0.0, f64::max);
@@ -330,4 +349,89 @@ fn a_state_that_was_cut_or_flipped_is_said_and_the_rest_is_read() {
         assert!(damage[0].to_string().contains("what is alive"), "{damage:?}");
         let _ = output_of(program("tidegauge").arg("summary").arg(&run.run));
     }
+}
+
+#[test]
+fn many_live_blocks_are_told_once() {
+    // More than fit into the chunks between two parts, so that the state on disk lags behind.
+    let life = 400_000;
+    let several = |windows: bool| {
+        if windows { ("TIDEGAUGE_WINDOWS", "1/7".to_owned()) } else { ring(100_000) }
+    };
+    for windows in [false, true] {
+        let dumps = ("CHURN_DUMP_EVERY", "700000".to_owned());
+        let environment = [several(windows), ("CHURN_LIFE", life.to_string()), dumps];
+        let mut run = Run::new(3_000_000, &environment);
+        run.finish();
+        let learned = learn_of(&run.process(), life);
+        assert_eq!(learned.alive, alive_after_of(3_000_000, life));
+        assert!(learned.rows < 2_600_000, "{} rows", learned.rows);
+
+        let mut killed = Run::new(u64::MAX, &environment);
+        let made = killed.kill_after(2_300_000);
+        let unsealed = learn_of(&killed.process(), life);
+        assert!([made, made + 1].iter().any(|&events| unsealed.alive == alive_after_of(events, life)));
+        killed.recover();
+        assert_eq!(learn_of(&killed.process(), life), unsealed);
+    }
+}
+
+#[test]
+fn what_could_not_be_sealed_is_sealed_once_when_it_can_be() {
+    // Rings of eight chunks, as many as a part, and of five.
+    for (ring_records, in_the_way) in
+        [(200_000, "checkpoints"), (100_000, "checkpoints"), (200_000, "events"), (100_000, "events")]
+    {
+        let pause = ("CHURN_PAUSE_AT", "1500000".to_owned());
+        let dumps = ("CHURN_DUMP_EVERY", "600000".to_owned());
+        let mut run = Run::new(3_000_000, &[ring(ring_records), pause, dumps]);
+        std::fs::create_dir(&run.run).unwrap();
+        let in_the_way = run.run.join(in_the_way);
+        std::fs::write(&in_the_way, "").unwrap();
+        let mut child = Running::start(&mut run.command);
+        let counts = run.counts();
+        wait_until("it pauses", || counts.get(0) == 1_500_000);
+        let folder = run.run.join("_process/rank=0/process=0/journal/control");
+        wait_until("sealing fails", || Control::read(&folder).unwrap().losses().failed_seals > 1);
+        std::fs::remove_file(&in_the_way).unwrap();
+        counts.set(1, 1);
+        assert!(child.wait().unwrap().success());
+        Trace::open(&run.run).unwrap().validate().unwrap();
+        let process = run.process();
+        assert_newest(&learn(&process), 3_000_000, ring_records);
+        let checkpoints: u64 = process.parts(Table::Checkpoints).iter().map(|part| part.rows).sum();
+        assert_eq!(checkpoints, 2 * 600 + 2 * 15, "none twice");
+        assert_eq!((process.losses().dropped_records, process.missing_records()), (0, 0));
+    }
+}
+
+#[test]
+fn recovery_of_a_ring_can_be_killed_at_each_of_its_system_calls() {
+    let folder = folder_in_memory();
+    let mut run = Run::new(u64::MAX, &[ring(60_000)]);
+    run.kill_after(900_000);
+    let before = learn(&run.process());
+    for kill_at in 0.. {
+        let copied = folder.path().join(format!("copy-{kill_at}"));
+        copy_whole(&run.run, &copied);
+        let mut recover = program("tidegauge-record");
+        recover.arg("recover").arg(&copied).stderr(Stdio::null());
+        let end = match run_traced(&mut recover, kill_at) {
+            Err(error) => return say(&format!("SKIPPED: tracing is not permitted here: {error}")),
+            Ok(end) => end,
+        };
+        let read = || {
+            let trace = Trace::open(&copied).unwrap();
+            learn(&trace.process(trace.processes()[0]).unwrap())
+        };
+        assert_eq!(read(), before, "{end:?}, call {kill_at}");
+        let TracedEnd::KilledBefore(_) = end else { break };
+        let _ = output_of(program("tidegauge-record").arg("recover").arg(&copied));
+        assert_eq!(read(), before, "{end:?}, call {kill_at}, repeated");
+        std::fs::remove_dir_all(&copied).unwrap();
+    }
+}
+
+fn copy_whole(from: &Path, to: &Path) {
+    let _ = output_of(Command::new("cp").arg("-r").arg(from).arg(to));
 }
