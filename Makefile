@@ -49,7 +49,7 @@ doc:
 
 # Figures, side by side in one run; minutes.
 bench:
-	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench on_off
+	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench on_off --bench long_run
 
 # The journal's unsafe code, interpreted; needs `rustup component add miri --toolchain nightly`. Minutes.
 miri:

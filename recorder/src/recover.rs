@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tidegauge_schemas::journal::SnapshotChunk;
 use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::merge::remove_superseded;
@@ -63,8 +64,8 @@ pub fn recover(run: &Path) -> Result<Vec<Recovered>> {
     Ok(recovered)
 }
 
-/// As [`recover`], of a run that others may still record into: processes that do are left alone, and so are those of other
-/// hosts.
+/// As [`recover`], of a run that others may still record into: processes that do, or that somebody else is sealing, are
+/// left alone, and so are those of other hosts.
 ///
 /// # Errors
 /// If the trace cannot be read or written.
@@ -91,7 +92,7 @@ pub(crate) fn recover_where(
         if !journal.exists() || liveness::is_live(Some(&info), &journal) {
             continue;
         }
-        let _alone = Claimed::wait(&trace, id);
+        let Some(_alone) = Claimed::now(&trace, id) else { continue };
         let process = trace.process(id)?;
         // Somebody may have been faster.
         if process.journal().is_some() && process.ended != Ended::Running {
@@ -101,22 +102,31 @@ pub(crate) fn recover_where(
     Ok(recovered)
 }
 
-/// The right to seal what processes of a rank have left: of two launchers whose children died at once, one has it and the
-/// other waits. The kernel takes it back from whoever dies.
-///
-/// The lock is on the rank's folder. Those of its processes are locked by readers, for whom nothing is to wait.
+/// The right to seal what a process has left: of two launchers whose children died at once, one has it. The kernel takes
+/// it back from whoever dies. It is a lock on the journal's folder; that on the process's folder is for readers, of whom
+/// the recovery is one.
 struct Claimed {
-    /// Locked; none where folders cannot be.
+    /// Locked; none where folders cannot be, or there is no journal any more.
     _folder: Option<File>,
 }
 
 impl Claimed {
-    fn wait(trace: &Trace, id: ProcessId) -> Self {
+    fn now(trace: &Trace, id: ProcessId) -> Option<Self> {
+        Self::take(trace, id, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn wait(trace: &Trace, id: ProcessId) -> Option<Self> {
+        Self::take(trace, id, FlockOperation::LockExclusive)
+    }
+
+    fn take(trace: &Trace, id: ProcessId, how: FlockOperation) -> Option<Self> {
         let home = layout::process_folder(&trace.path, id);
-        let folder = home.parent().and_then(|rank| File::open(rank).ok());
-        // Where it cannot be locked there is nothing to wait for.
-        let locked = |folder: &File| rustix::fs::flock(folder, FlockOperation::LockExclusive).is_ok();
-        Self { _folder: folder.filter(locked) }
+        let info = ProcessInfo::read(&home.join(layout::PROCESS_FILE)).ok();
+        let folder = File::open(journal_folder(&home, info.as_ref())).ok();
+        match folder.as_ref().map(|folder| rustix::fs::flock(folder, how)) {
+            Some(Err(Errno::WOULDBLOCK)) => None,
+            _ => Some(Self { _folder: folder }),
+        }
     }
 }
 

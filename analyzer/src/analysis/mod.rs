@@ -1,6 +1,7 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
 mod counted_peaks;
+mod device_use;
 mod holders;
 mod live_set;
 mod peaks;
@@ -9,6 +10,7 @@ mod step_table;
 mod summary;
 mod timeline;
 
+pub use device_use::DeviceUse;
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks, step_window};

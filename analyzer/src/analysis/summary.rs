@@ -2,9 +2,10 @@
 
 use tidegauge_schemas::ProcessTrace;
 use tidegauge_schemas::layout::ProcessId;
-use tidegauge_schemas::process::{Cost, Ended};
+use tidegauge_schemas::process::{Cost, Ended, Watched};
 
 use super::counted_peaks::{CountedPeak, CountedPeaks};
+use super::device_use::{DeviceUse, device_use};
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};
 use crate::error::Result;
@@ -27,6 +28,13 @@ pub struct PeakSummary {
     pub step: Option<i64>,
     /// Phase.
     pub phase: Option<String>,
+}
+
+impl PeakSummary {
+    /// Of samples, which know neither event nor step.
+    pub(super) const fn sampled(bytes: i64, time_nanos: i64) -> Self {
+        Self { bytes, time_nanos: Some(time_nanos), event_index: None, step: None, phase: None }
+    }
 }
 
 /// A site's share of the peak.
@@ -99,6 +107,11 @@ pub struct ProcessSummary {
     pub rss: Option<PeakSummary>,
     /// True if the size is the kernel's own record at the end and not a sample, which would be a lower bound.
     pub rss_is_exact: bool,
+    /// What the program was recorded from outside and became; `None` for one that recorded itself. Then resident sizes
+    /// are sums over its processes.
+    pub watched: Option<Watched>,
+    /// What devices held, by the driver's count.
+    pub device_use: Vec<DeviceUse>,
     /// Devices, by number.
     pub devices: Vec<DeviceSummary>,
     /// Phases, by device, in the order of the loop.
@@ -225,8 +238,10 @@ fn summarize(
         events: outcome.events,
         dropped_events: losses.dropped_records + losses.damaged_records,
         cost: cost(process),
-        rss: outcome.rss_peak.map(|peak| rss_summary(&peak, &outcome)),
+        rss: outcome.rss_peak.map(|peak| rss_summary(&peak, &outcome, process)),
         rss_is_exact: outcome.rss_kernel_bytes.is_some() && process.ended == Ended::Clean,
+        watched: process.info.as_ref().and_then(|info| info.watched.clone()),
+        device_use: device_use(process, window)?,
         devices,
         phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,
@@ -273,9 +288,12 @@ fn peak_summary(peak: &Peak, outcome: &Outcome) -> PeakSummary {
     }
 }
 
-fn rss_summary(peak: &RssPeak, outcome: &Outcome) -> PeakSummary {
+fn rss_summary(peak: &RssPeak, outcome: &Outcome, process: &ProcessTrace) -> PeakSummary {
+    // Of the largest process of a tree, the kernel kept what was between two samples.
+    let watched = process.info.as_ref().and_then(|info| info.watched.as_ref()?.peak_rss_bytes);
+    let kernel_bytes = outcome.rss_kernel_bytes.max(watched.and_then(|bytes| i64::try_from(bytes).ok()));
     PeakSummary {
-        bytes: peak.bytes.max(outcome.rss_kernel_bytes.unwrap_or(0)),
+        bytes: peak.bytes.max(kernel_bytes.unwrap_or(0)),
         time_nanos: Some(peak.time_nanos),
         event_index: None,
         step: peak.place.step,

@@ -3,7 +3,7 @@
 //! The length of a trace is not known while it is read, so the buckets begin narrow and are merged two by two whenever
 //! there are too many: memory is constant, and every bucket keeps the lowest and the highest value inside of it.
 
-use tidegauge_schemas::{CheckpointKind, ProcessTrace, metrics};
+use tidegauge_schemas::{CheckpointKind, ProcessTrace};
 
 use crate::error::Result;
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};
@@ -305,11 +305,7 @@ impl Observer for TimelineBuilder {
                     self.oom_nanos.push(event.time_nanos);
                 }
             }
-            Observed::Sample(sample)
-                if sample.metric == metrics::RSS.name
-                    && sample.device == -1
-                    && sample.time_nanos <= self.window.end_nanos =>
-            {
+            Observed::Sample(sample) if sample.is_rss() && sample.time_nanos <= self.window.end_nanos => {
                 self.add(-1, Curve::Rss, sample.time_nanos, sample.value as i64);
             }
             Observed::Checkpoint { row, .. }

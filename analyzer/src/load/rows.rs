@@ -7,7 +7,7 @@ use arrow::array::{
 use arrow::datatypes::{
     Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
 };
-use tidegauge_schemas::{Category, CheckpointKind, EventKind, ProcessTrace, Table};
+use tidegauge_schemas::{Category, CheckpointKind, EventKind, ProcessTrace, Table, metrics};
 
 use crate::error::{Error, Result};
 
@@ -66,8 +66,19 @@ pub struct SampleRow {
     pub metric: String,
     /// −1 the host, 0… accelerators.
     pub device: i16,
+    /// Process that it is of; `None` for the recorded one, or for all that was recorded together.
+    pub pid: Option<u32>,
     /// The reading.
     pub value: f64,
+}
+
+impl SampleRow {
+    /// Whether it is the resident size of what was recorded: the process, or the tree of a command.
+    #[must_use]
+    pub fn is_rss(&self) -> bool {
+        let is_rss = self.metric == metrics::RSS.name || self.metric == metrics::TREE_RSS.name;
+        is_rss && self.device == -1 && self.pid.is_none()
+    }
 }
 
 /// What replay reads of `events`.
@@ -77,7 +88,9 @@ pub const EVENT_COLUMNS: &[&str] =
 pub const CHECKPOINT_COLUMNS: &[&str] =
     &["seq", "time", "kind", "name", "step", "epoch", "thread", "value", "batch_size"];
 /// What replay reads of `samples`.
-pub const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
+pub const SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "pid", "value"];
+/// What is read of `node_samples`.
+const NODE_SAMPLE_COLUMNS: &[&str] = &["seq", "time", "metric", "device", "value"];
 
 /// A batch of events, column by column.
 #[derive(Debug)]
@@ -192,6 +205,11 @@ impl<'a> Rows<'a> {
         flatten(self.process.batches(Table::Samples, SAMPLE_COLUMNS), sample_rows)
     }
 
+    /// Samples of the node and its devices that this process's recorder took, one by one; they are of no process.
+    pub fn node_samples(self) -> impl Iterator<Item = Result<SampleRow>> + 'a {
+        flatten(self.process.batches(Table::NodeSamples, NODE_SAMPLE_COLUMNS), sample_rows)
+    }
+
     /// Names of the sites, by id.
     ///
     /// # Errors
@@ -250,11 +268,13 @@ fn sample_rows(batch: &RecordBatch) -> Result<Vec<SampleRow>> {
     let metric = text(batch, "metric")?;
     let device: &Int16Array = column(batch, "device")?.as_primitive();
     let value: &Float64Array = column(batch, "value")?.as_primitive();
+    let pid = batch.column_by_name("pid").map(|column| column.as_primitive::<UInt32Type>());
     let row = |row: usize| SampleRow {
         seq: seq.value(row),
         time_nanos: time.value(row),
         metric: metric.get(row).unwrap_or_default().to_owned(),
         device: device.value(row),
+        pid: pid.filter(|pid| pid.is_valid(row)).map(|pid| pid.value(row)),
         value: value.value(row),
     };
     Ok((0..batch.num_rows()).map(row).collect())

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegauge_schemas::process::Ended;
 
 use super::tables::phases_table;
-use crate::analysis::{DeviceSummary, PeakSummary, ProcessSummary, Summary};
+use crate::analysis::{DeviceSummary, DeviceUse, PeakSummary, ProcessSummary, Summary};
 
 /// The summary as one object. With several processes `ended` is that of the one that ended worst, sums are over all.
 #[must_use]
@@ -25,6 +25,7 @@ pub fn summary_json(summary: &Summary) -> Value {
         "dropped_events": processes.iter().map(|process| process.dropped_events).sum::<u64>(),
         "recording_cost": recording_cost(processes),
         "peak_rss_bytes": processes.iter().filter_map(|process| process.rss.as_ref()).map(|rss| rss.bytes).max(),
+        "device_use": processes.iter().flat_map(device_use_json).collect::<Vec<_>>(),
         "devices": devices,
         "phases": processes.iter().flat_map(phases_json).collect::<Vec<_>>(),
         "steps": steps_json(processes),
@@ -52,8 +53,25 @@ fn recording_cost(processes: &[ProcessSummary]) -> Value {
         "left_out_events": costs.iter().map(|cost| cost.left_out_events).sum::<u64>(),
         "background_cpu_seconds": costs.iter().map(|cost| cost.background_cpu_seconds).sum::<f64>(),
         "written_bytes": costs.iter().map(|cost| cost.written_bytes).sum::<u64>(),
+        "merged_bytes": costs.iter().map(|cost| cost.merged_bytes).sum::<u64>(),
         "peak_journal_bytes": costs.iter().map(|cost| cost.peak_journal_bytes).max(),
     })
+}
+
+fn device_use_json(process: &ProcessSummary) -> Vec<Value> {
+    let origin = process.span_nanos.map_or(0, |span| span.0);
+    let of_device = |device: &DeviceUse| {
+        json!({
+            "rank": process.id.rank,
+            "device": device.device,
+            "name": device.name,
+            "uuid": device.uuid,
+            "total_bytes": device.total_bytes,
+            "peak_used_bytes": device.used.bytes,
+            "peak_time": device.used.time_nanos.map(|time| (time - origin) as f64 / 1e9),
+        })
+    };
+    process.device_use.iter().map(of_device).collect()
 }
 
 fn phases_json(process: &ProcessSummary) -> Vec<Value> {

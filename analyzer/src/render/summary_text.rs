@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use tidegauge_schemas::process::Watched;
+
 use super::cells::{Cell, Format, Table, printable};
 use super::units::{bytes, duration};
 use crate::analysis::{DeviceSummary, PeakSummary, PhaseMemory, ProcessSummary, Summary};
@@ -60,6 +62,16 @@ impl Writer {
         let title =
             if self.format == Format::Markdown { format!("## {title}") } else { self.style.heading(&title) };
         let _ = writeln!(out, "{title}");
+        if let Some(watched) = &process.watched {
+            let line =
+                format!("  recorded from outside: {} ({})", process.command.join(" "), ending(watched));
+            let _ = writeln!(
+                out,
+                "{}{}",
+                printable(&line),
+                if self.format == Format::Markdown { "  " } else { "" }
+            );
+        }
         self.facts(out, summary, process);
         self.peaks(out, process);
         for device in &process.devices {
@@ -98,12 +110,24 @@ impl Writer {
         }
         if let Some(cost) = process.cost {
             let share = cost.background_cpu_seconds / (took.max(1) as f64 / 1e9) * 100.0;
+            let merged = if cost.merged_bytes > 0 {
+                format!(", {} more written to merge parts", bytes(cost.merged_bytes as i64))
+            } else {
+                String::new()
+            };
             let _ = writeln!(
                 out,
-                "  recording cost {} of CPU in the background ({share:.1} % of the time) and {} on disk{break_}",
+                "  recording cost {} of CPU in the background ({share:.1} % of the time) and {} on disk{merged}{break_}",
                 duration((cost.background_cpu_seconds * 1e9) as i64),
                 bytes(cost.written_bytes as i64),
             );
+            if cost.left_out_events > 0 {
+                let _ = writeln!(
+                    out,
+                    "  {} allocation events were left out, as asked{break_}",
+                    cost.left_out_events
+                );
+            }
         }
     }
 
@@ -146,7 +170,11 @@ impl Writer {
             row(name("active"), Some(&device.active), Some(device.end_active_bytes), start);
             row(name("reserved"), device.reserved.as_ref(), None, start);
         }
-        row("process rss".to_owned(), process.rss.as_ref(), None, "");
+        for device in &process.device_use {
+            row(format!("device {} used", device.device), Some(&device.used), None, "");
+        }
+        let of = if process.watched.is_some() { "tree rss" } else { "process rss" };
+        row(of.to_owned(), process.rss.as_ref(), None, "");
         self.table(out, &table);
         if process.rss.is_some() && !process.rss_is_exact {
             let _ = writeln!(out, "  rss is sampled: its peak is a lower bound");
@@ -217,6 +245,15 @@ impl Writer {
             let mark = if self.format == Format::Markdown { "-" } else { "  •" };
             let _ = writeln!(out, "{mark} {}", shown(&printable(line)));
         }
+    }
+}
+
+fn ending(watched: &Watched) -> String {
+    match (watched.is_oom_killed, watched.exit_code, watched.signal) {
+        (Some(true), ..) => "killed by the kernel for want of memory".to_owned(),
+        (_, Some(code), _) => format!("exited with {code}"),
+        (_, None, Some(signal)) => format!("killed by signal {signal}"),
+        (_, None, None) => "its end is unknown".to_owned(),
     }
 }
 

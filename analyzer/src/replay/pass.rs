@@ -306,11 +306,8 @@ impl Pass {
     }
 
     fn sample(&mut self, row: &SampleRow) {
-        let is_kernels = row.metric == metrics::PEAK_RSS.name;
-        if row.device != -1
-            || !(is_kernels || row.metric == metrics::RSS.name)
-            || !self.window.contains(row.time_nanos)
-        {
+        let is_kernels = row.metric == metrics::PEAK_RSS.name && row.device == -1 && row.pid.is_none();
+        if !(is_kernels || row.is_rss()) || !self.window.contains(row.time_nanos) {
             return;
         }
         let bytes = row.value as i64;

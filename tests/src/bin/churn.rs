@@ -4,7 +4,8 @@
 //! 0 of the file COUNTS is `n + 1`. A step is STEP_EVENTS events, an epoch EPOCH_STEPS steps.
 //!
 //! In the environment: CHURN_DUMP_EVERY=N, after every N events what is kept is asked for; CHURN_OOM_AT=N, after N events
-//! the host is out of memory; CHURN_PAUSE_AT=N, after N events it waits until counter 1 is not 0.
+//! the host is out of memory; CHURN_PAUSE_AT=N, after N events it waits until counter 1 is not 0; CHURN_LEAK_BYTES=N,
+//! each step begins with an allocation of N bytes, for good; CHURN_STEP_MILLIS=N, it sleeps so long between steps.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,17 +25,22 @@ fn main() -> Result<()> {
     let builder = Recorder::from_environment().context("TIDEGAUGE is not set")?;
     let recorder = builder.existing(Existing::Join).counters_at_checkpoints(false).start()?;
     let (dump_every, oom_at) = (variable("CHURN_DUMP_EVERY"), variable("CHURN_OOM_AT"));
-    let pause_at = variable("CHURN_PAUSE_AT");
+    let step_pause = Duration::from_millis(variable("CHURN_STEP_MILLIS").unwrap_or(0));
+    let (pause_at, leak) = (variable("CHURN_PAUSE_AT"), variable("CHURN_LEAK_BYTES"));
     let (mut epoch, mut step) = (None, None);
     for n in 0..events {
         if n % step_events == 0 {
             drop(step.take());
+            std::thread::sleep(step_pause);
             let number = n / step_events;
             if number % epoch_steps == 0 {
                 drop(epoch.take());
                 epoch = Some(tg::epoch((number / epoch_steps) as u32));
             }
             step = Some(tg::step(number as i64));
+            if let Some(bytes) = leak {
+                tg::alloc(-1, 1 << 50 | number, bytes);
+            }
         }
         match Churn::event(n) {
             Churn::Alloc { address, size_bytes } => tg::alloc(-1, address, size_bytes),

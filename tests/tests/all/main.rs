@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alerting;
 mod c_api;
 mod clock_step;
 mod command_line;
