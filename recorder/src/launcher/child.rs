@@ -54,7 +54,8 @@ pub(crate) fn look_for(program: &OsStr) -> Result<(), LaunchError> {
         let source = io::Error::from_raw_os_error(libc::EACCES);
         LaunchError::NotExecutable { program: program.to_owned(), source }
     };
-    let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
+    let is_path = program.as_bytes().contains(&b'/');
+    let candidates: Vec<PathBuf> = if is_path {
         vec![PathBuf::from(program)]
     } else {
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(DEFAULT_PATH));
@@ -63,22 +64,19 @@ pub(crate) fn look_for(program: &OsStr) -> Result<(), LaunchError> {
     let mut is_there = false;
     for candidate in candidates {
         match is_executable(&candidate) {
-            Some(true) => return Ok(()),
-            Some(false) => is_there = true,
-            None => {}
+            Ok(true) => return Ok(()),
+            Ok(false) => is_there = true,
+            // Of a folder of PATH that may not be looked into nobody knows whether it is there.
+            Err(error) => is_there |= is_path && error.kind() == io::ErrorKind::PermissionDenied,
         }
     }
     if is_there { Err(denied()) } else { Err(LaunchError::NotFound { program: program.to_owned() }) }
 }
 
-/// `None` if there is no such file.
-fn is_executable(path: &Path) -> Option<bool> {
-    match std::fs::metadata(path) {
-        // Whose permission it is, exec will say.
-        Ok(file) => Some(file.is_file() && file.permissions().mode() & 0o111 != 0),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(false),
-        Err(_) => None,
-    }
+fn is_executable(path: &Path) -> io::Result<bool> {
+    let file = std::fs::metadata(path)?;
+    // Whose permission it is, exec will say.
+    Ok(file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// Starts the command with these variables, in this process group and with this terminal; its pid. It is not killed when
