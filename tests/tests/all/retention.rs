@@ -365,7 +365,8 @@ fn many_live_blocks_are_told_once() {
         run.finish();
         let learned = learn_of(&run.process(), life);
         assert_eq!(learned.alive, alive_after_of(3_000_000, life));
-        assert!(learned.rows < 2_600_000, "{} rows", learned.rows);
+        // A window comes more often than a block lives: every block is told of.
+        assert!(windows || learned.rows < 2_600_000, "{} rows", learned.rows);
 
         let mut killed = Run::new(u64::MAX, &environment);
         let made = killed.kill_after(2_300_000);
@@ -408,8 +409,15 @@ fn what_could_not_be_sealed_is_sealed_once_when_it_can_be() {
 #[test]
 fn recovery_of_a_ring_can_be_killed_at_each_of_its_system_calls() {
     let folder = folder_in_memory();
-    let mut run = Run::new(u64::MAX, &[ring(60_000)]);
-    run.kill_after(900_000);
+    let pause = ("CHURN_PAUSE_AT", "360000".to_owned());
+    let mut run = Run::new(u64::MAX, &[ring(1), pause]);
+    let mut child = Running::start(&mut run.command);
+    let counts = run.counts();
+    wait_until("it pauses", || counts.get(0) == 360_000);
+    // So many chunks that the ring has given some up, and few enough to be read often.
+    wait_until("the sealer has caught up", || learn(&run.process()).rows < 360_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
     let before = learn(&run.process());
     for kill_at in 0.. {
         let copied = folder.path().join(format!("copy-{kill_at}"));
