@@ -98,11 +98,34 @@ impl Drop for Mapping {
 pub(crate) fn create_reserved(folder: impl AsFd, name: &CStr, bytes: usize) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o644))?;
-    if let Err(error) = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes as u64) {
+    let reserved =
+        without_size_signal(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes as u64));
+    if let Err(error) = reserved {
         let _ = rustix::fs::unlinkat(&folder, name, rustix::fs::AtFlags::empty());
         return Err(error.into());
     }
     Ok(file)
+}
+
+/// Beyond a limit on the size of files the kernel sends SIGXFSZ, which ends a program that is not prepared for it. It was
+/// not the program that wrote: the error is enough.
+fn without_size_signal<T>(call: impl FnOnce() -> T) -> T {
+    // SAFETY: sets are initialised before they are read; mask and pending signals are this thread's own. The signal that
+    // is taken is the one that this call has raised, unless it was pending or blocked before: then it is left.
+    unsafe {
+        let mut size: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut size);
+        libc::sigaddset(&raw mut size, libc::SIGXFSZ);
+        let is_blocked = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const size, &raw mut before) == 0;
+        let result = call();
+        if is_blocked && libc::sigismember(&raw const before, libc::SIGXFSZ) == 0 {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            libc::sigtimedwait(&raw const size, std::ptr::null_mut(), &raw const at_once);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        }
+        result
+    }
 }
 
 /// Copies words into a mapping's words.

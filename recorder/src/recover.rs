@@ -20,6 +20,7 @@ use tidegauge_schemas::run::sync_folder;
 use tidegauge_schemas::{ProcessTrace, Table, Trace, liveness};
 
 use crate::error::{Error, Result};
+use crate::run_folder::say;
 
 /// Chunks in a recovered part: half a million records.
 const CHUNKS_PER_PART: usize = 16;
@@ -80,7 +81,7 @@ pub(crate) fn recover_where(
     choose: &dyn Fn(&ProcessInfo) -> Option<Ended>,
 ) -> Result<Vec<Recovered>> {
     let trace = Trace::open(run)?;
-    let mut recovered = Vec::new();
+    let (mut recovered, mut failure) = (Vec::new(), None);
     for &id in trace.processes() {
         // Before the journal is read, which may be large: whose it is, and whether it is worth a look.
         let info = ProcessInfo::read(&layout::process_folder(run, id).join(layout::PROCESS_FILE));
@@ -93,13 +94,25 @@ pub(crate) fn recover_where(
             continue;
         }
         let Some(_alone) = Claimed::now(&trace, id) else { continue };
-        let process = trace.process(id)?;
-        // Somebody may have been faster.
-        if process.journal().is_some() && process.ended != Ended::Running {
-            recovered.push(recover_process(&trace, process, ended)?);
+        let sealed = trace.process(id).map_err(Error::from).and_then(|process| {
+            // Somebody may have been faster.
+            let is_left = process.journal().is_some() && process.ended != Ended::Running;
+            is_left.then(|| recover_process(&trace, process, ended)).transpose()
+        });
+        match sealed {
+            Ok(sealed) => recovered.extend(sealed),
+            // The others are sealed all the same.
+            Err(error) => failure = Some(error),
         }
     }
-    Ok(recovered)
+    match failure {
+        Some(error) if recovered.is_empty() => Err(error),
+        Some(error) => {
+            say(&error.to_string());
+            Ok(recovered)
+        }
+        None => Ok(recovered),
+    }
 }
 
 /// The right to seal what a process has left: of two launchers whose children died at once, one has it. The kernel takes
@@ -123,9 +136,12 @@ impl Claimed {
         let home = layout::process_folder(&trace.path, id);
         let info = ProcessInfo::read(&home.join(layout::PROCESS_FILE)).ok();
         let folder = File::open(journal_folder(&home, info.as_ref())).ok();
-        match folder.as_ref().map(|folder| rustix::fs::flock(folder, how)) {
-            Some(Err(Errno::WOULDBLOCK)) => None,
-            _ => Some(Self { _folder: folder }),
+        loop {
+            match folder.as_ref().map(|folder| rustix::fs::flock(folder, how)) {
+                Some(Err(Errno::INTR)) => {}
+                Some(Err(Errno::WOULDBLOCK)) => return None,
+                _ => return Some(Self { _folder: folder }),
+            }
         }
     }
 }

@@ -250,7 +250,10 @@ impl Writer {
 
 fn ending(watched: &Watched) -> String {
     match (watched.is_oom_killed, watched.exit_code, watched.signal) {
-        (Some(true), ..) => "killed by the kernel for want of memory".to_owned(),
+        (Some(true), None, _) => "killed by the kernel for want of memory".to_owned(),
+        (Some(true), Some(code), _) => {
+            format!("exited with {code}, the kernel killed a process of it for want of memory")
+        }
         (_, Some(code), _) => format!("exited with {code}"),
         (_, None, Some(signal)) => format!("killed by signal {signal}"),
         (_, None, None) => "its end is unknown".to_owned(),

@@ -46,6 +46,8 @@ impl AlertCommand {
             // SAFETY: this is the forked child; the calls take numbers.
             unsafe {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // With what it starts it can be ended as a whole.
+                libc::setpgid(0, 0);
                 // It may have died before this was said.
                 if libc::getppid() != launcher {
                     libc::_exit(1);
@@ -66,7 +68,21 @@ impl AlertCommand {
 
     /// A process was waited for; true if it was one of these.
     pub(crate) fn reaped(&mut self, pid: u32) -> bool {
-        self.running.remove(&pid).is_some()
+        let is_ours = self.running.remove(&pid).is_some();
+        if is_ours {
+            // Its pid may come to one of the tree.
+            self.helpers.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+        }
+        is_ours
+    }
+
+    /// Ends those that still run, with what they have started.
+    pub(crate) fn end(&mut self) {
+        for pid in self.running.keys() {
+            // SAFETY: it takes numbers; a group that is gone takes no harm, and a child that was not waited for keeps its
+            // number.
+            unsafe { libc::kill(-pid.cast_signed(), libc::SIGKILL) };
+        }
     }
 
     /// Whether none runs.

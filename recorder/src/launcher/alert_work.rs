@@ -67,14 +67,16 @@ impl AlertWork {
         }
     }
 
-    /// Starts what is left to start and lets everything come to its end, for a while. What goes on then is killed with
-    /// this process.
+    /// Starts what is left to start and lets everything come to its end, for a while. What goes on then is killed.
     pub(crate) fn finish(&mut self) {
         self.start_commands();
         let deadline = Instant::now() + PATIENCE;
         while self.command.as_ref().is_some_and(|command| !command.is_idle()) && Instant::now() < deadline {
             self.reap();
             std::thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(command) = &mut self.command {
+            command.end();
         }
     }
 }

@@ -16,7 +16,7 @@ use super::inherited::Inherited;
 use super::recording::Recording;
 use super::sampling::Subject;
 use super::scribe::Message;
-use super::signals::SignalQueue;
+use super::signals::{Arrived, SignalQueue};
 use super::supervise::{Companion, Reaped, Supervisor, become_subreaper};
 use super::wake::Bell;
 use super::{LaunchConfig, Outcome, environment, run_name};
@@ -52,7 +52,9 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
             return Err(error);
         }
     };
-    early.into_iter().filter(|signal| signal.number != libc::SIGCHLD).for_each(|signal| signal.pass_on(pid));
+    let is_for_command =
+        |signal: &Arrived| signal.number != libc::SIGCHLD && Some(signal.number) != config.dump_signal;
+    early.into_iter().filter(is_for_command).for_each(|signal| signal.pass_on(pid));
     let run = recording.as_ref().map(|recording| recording.run().to_owned());
     let mut attendant = Attendant {
         recording,
@@ -114,9 +116,14 @@ fn finish(config: &LaunchConfig, command: &[OsString], recording: Recording, fac
     let host = recording.host().to_owned();
     let end = facts.ended.end;
     let summary = recording.summary();
-    // The group may hold others whom that has hit.
-    let is_well = end == ChildEnd::Exited(0);
-    let is_oom_killed = summary.oom_kills.filter(|kills| *kills == 0 || !is_well).map(|kills| kills > 0);
+    // The group may hold others whom that has hit: one of ours must have ended as those do, or a shell say so.
+    let is_killed = |end: &ChildEnd| *end == ChildEnd::Killed(libc::SIGKILL);
+    let is_hit =
+        is_killed(&end) || end == ChildEnd::Exited(128 + libc::SIGKILL) || facts.ends.values().any(is_killed);
+    let is_oom_killed = summary.oom_kills.and_then(|kills| match kills {
+        0 => Some(false),
+        _ => is_hit.then_some(true),
+    });
     let peak_rss_bytes = facts.largest_bytes.max(summary.peak_rss_bytes);
     let watched = Watched {
         pid: facts.ended.pid,
@@ -185,6 +192,8 @@ impl Companion for Attendant {
         if let Some(recording) = &mut self.recording {
             recording.note("nothing was sampled after the time that --duration gave".to_owned());
             recording.end_sampling();
+            // Whatever the kernel kills from here on, nobody looks.
+            recording.forget_oom_kills();
         }
     }
 }

@@ -14,6 +14,7 @@ use super::schedule::Schedule;
 use super::scribe::Message;
 use crate::active::Active;
 use crate::probes::{NodeProbe, NvmlProbe, Sink as _};
+use crate::run_folder;
 use crate::ticks;
 
 /// How often the node is read, and how often somebody who does not sample it tries to become the one who does.
@@ -82,7 +83,9 @@ impl NodeSampler {
         let opened = NvmlProbe::open();
         let mut nvml =
             opened.inspect_err(|absent| self.sink.note(format!("devices are not sampled: {absent}"))).ok()?;
-        if let Some(wanted) = &self.devices
+        // Of several ranks one samples for all of them, whichever devices each asked for.
+        let is_alone = run_folder::world_size().is_none_or(|size| size <= 1);
+        if let Some(wanted) = self.devices.as_ref().filter(|_| is_alone)
             && let Err(unknown) = nvml.select(wanted)
         {
             let line = format!("all devices are sampled: {unknown}");

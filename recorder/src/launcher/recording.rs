@@ -148,6 +148,11 @@ impl Recording {
         let _ = self.scribe.messages().send(Message::Note(note));
     }
 
+    /// Whether the kernel kills for want of memory is not known any more.
+    pub(crate) const fn forget_oom_kills(&mut self) {
+        self.summary.oom_kills = None;
+    }
+
     /// Takes the last samples.
     pub(crate) fn end_sampling(&mut self) {
         // Both at once: each takes a last sample.

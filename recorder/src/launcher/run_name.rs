@@ -17,7 +17,10 @@ pub(crate) fn default_run(command: &[OsString]) -> PathBuf {
     if let Some(run) = std::env::var_os(RUN_VARIABLE).filter(|run| !run.is_empty()) {
         return PathBuf::from(run);
     }
-    let job = JOB_VARIABLES.iter().find_map(|name| std::env::var(name).ok()).filter(|job| !job.is_empty());
+    let job = JOB_VARIABLES
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|job| !job.is_empty() && job != "none");
     let several = run_folder::world_size().is_some_and(|size| size > 1);
     let when = match job.filter(|_| several) {
         Some(job) => job,

@@ -31,10 +31,21 @@ impl Arrived {
     /// not what the recorded program has sent to its own group.
     pub(crate) fn is_to_be_passed_on(&self) -> bool {
         let own = std::process::id();
-        self.number != libc::SIGCHLD
-            && self.is_from_a_process()
-            && self.sender != own
-            && !is_descendant(self.sender, own)
+        if !self.is_from_a_process() {
+            return self.is_for_us_alone();
+        }
+        self.number != libc::SIGCHLD && self.sender != own && !is_descendant(self.sender, own)
+    }
+
+    /// Whether the kernel raised it for this one process, and not for all that the terminal has in front: a timer that was
+    /// set before we began, and a terminal that is gone, which only the leader of the session is told.
+    fn is_for_us_alone(&self) -> bool {
+        match self.number {
+            libc::SIGALRM | libc::SIGVTALRM | libc::SIGPROF => true,
+            // SAFETY: both take and give numbers.
+            libc::SIGHUP => unsafe { libc::getsid(0) == libc::getpid() },
+            _ => false,
+        }
     }
 
     /// Sends it to a child that has not been waited for.

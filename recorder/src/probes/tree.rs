@@ -199,12 +199,15 @@ impl ProcessTree {
             return;
         }
         let now = Instant::now();
-        let mut total = Total::default();
+        let (mut total, mut read) = (Total::default(), 0);
         for (pid, member) in &mut self.members {
             let Some(probe) = &member.probe else { continue };
             let sampled = sample_process(*pid, probe, is_full, &mut member.cpu_nanos, &mut total, sink);
             match sampled {
-                Ok(peak_rss_bytes) => self.peak_rss_bytes = self.peak_rss_bytes.max(Some(peak_rss_bytes)),
+                Ok(peak_rss_bytes) => {
+                    read += 1;
+                    self.peak_rss_bytes = self.peak_rss_bytes.max(Some(peak_rss_bytes));
+                }
                 Err(error) => {
                     member.probe = None;
                     if is_denied(&error) {
@@ -212,6 +215,10 @@ impl ProcessTree {
                     }
                 }
             }
+        }
+        // Of a tree that has ended there is nothing to say: it did not come down to 0.
+        if read == 0 {
+            return;
         }
         let mut hand_on = |metric, value: f64| sink.reading(reading(metric, None, value));
         hand_on(metrics::TREE_RSS, total.rss_bytes as f64);

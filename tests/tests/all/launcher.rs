@@ -391,3 +391,17 @@ fn sampling_ends_after_the_duration_and_the_command_goes_on() {
     // The kernel's peak is in `watched`.
     assert_eq!(count(), after);
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_costs_the_trace_and_not_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = program("tidegauge-record");
+    let line = format!(
+        "ulimit -f 100; exec {} -o {} -- sh -c 'echo ran; exit 7'",
+        record.get_program().display(),
+        folder.path().join("run").display()
+    );
+    let output = std::process::Command::new("bash").arg("-c").arg(line).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(output.stdout, b"ran\n");
+}

@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use tidegauge_schemas::Table;
 use tidegauge_tests::programs::{Running, wait_until};
@@ -107,6 +109,8 @@ fn what_the_command_sends_to_its_own_group_does_not_come_back() {
 struct Terminal {
     master: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    is_gone: Arc<AtomicBool>,
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -135,13 +139,27 @@ impl Terminal {
         drop(command);
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, kept) = (master.try_clone().unwrap(), shown.clone());
-        std::thread::spawn(move || {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let gone = is_gone.clone();
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 1024];
-            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+            while !gone.load(Ordering::Acquire) {
+                let mut ready = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                // SAFETY: the call reads and writes that one structure.
+                if unsafe { libc::poll(&raw mut ready, 1, 20) } == 0 {
+                    continue;
+                }
+                let Ok(read @ 1..) = reader.read(&mut bytes) else { break };
                 kept.lock().unwrap().extend_from_slice(&bytes[..read]);
             }
         });
-        (Self { master, shown }, child)
+        (Self { master, shown, is_gone, reader }, child)
+    }
+
+    /// Closes it, as when a connection is lost.
+    fn hang_up(self) {
+        self.is_gone.store(true, Ordering::Release);
+        self.reader.join().unwrap();
     }
 
     fn type_in(&mut self, text: &str) {
@@ -173,6 +191,19 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once_and_ends_nothing() {
     assert_eq!(counts, [1, 1, 1]);
     launched.end(3);
     assert_eq!(launcher.wait().unwrap().code(), Some(3), "{}", terminal.shown());
+}
+
+#[test]
+fn a_terminal_that_is_gone_hangs_the_command_up() {
+    let launched = Launched::new();
+    let (terminal, mut launcher) = Terminal::start(launched.program("signal-counter", &[]));
+    wait_until("the command is ready", || launched.counts().get(READY) > 0);
+    // The kernel tells the leader of the session, which the launcher is.
+    terminal.hang_up();
+    wait_until("the hangup has come", || count(&launched, libc::SIGHUP) > 0);
+    assert_eq!(count(&launched, libc::SIGHUP), 1);
+    launched.end(3);
+    assert_eq!(launcher.wait().unwrap().code(), Some(3));
 }
 
 #[test]
