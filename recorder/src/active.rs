@@ -210,6 +210,12 @@ impl Active {
         }
     }
 
+    /// The recording is over: closes all files. Who comes to it later finds it closed.
+    pub(crate) fn close_files(&self) {
+        self.journal.close_files();
+        self.host.iter().for_each(HostProbe::close);
+    }
+
     /// Whether the host's memory can be read at all.
     pub(crate) fn has_host_probe(&self) -> bool {
         self.host.is_some()

@@ -1,29 +1,36 @@
 //! Memory of this process from `/proc/self/statm`, whose file is kept open: a read takes a microsecond.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
+use crate::closable::Closable;
 use crate::probes::process::ProcessMemory;
 use crate::probes::process_stat::status_bytes;
 
 /// Reads this process's memory.
 #[derive(Debug)]
 pub(crate) struct HostProbe {
-    statm: File,
+    statm: Closable,
     page_bytes: u64,
 }
 
 impl HostProbe {
     pub(crate) fn open() -> Option<Self> {
-        let statm = File::open("/proc/self/statm").ok()?;
+        let statm = Closable::new(File::open("/proc/self/statm").ok()?.into());
         Some(Self { statm, page_bytes: rustix::param::page_size() as u64 })
     }
 
     pub(crate) fn read(&self) -> Option<ProcessMemory> {
         // Seven numbers of at most 20 digits. No heap: checkpoints may be set in odd places.
         let mut text = [0; 160];
-        let length = self.statm.read_at(&mut text, 0).ok()?;
+        let length = self.statm.with(|statm| Ok(rustix::io::pread(statm, &mut text, 0)?)).ok()?;
         ProcessMemory::parse(text.get(..length)?, self.page_bytes)
+    }
+}
+
+impl HostProbe {
+    /// Reads nothing any more.
+    pub(crate) fn close(&self) {
+        self.statm.close();
     }
 }
 

@@ -33,6 +33,7 @@ mod background;
 #[doc(hidden)]
 pub mod c_api;
 mod checkpoints;
+mod closable;
 mod doctor;
 mod dump;
 pub mod environment;

@@ -345,6 +345,7 @@ impl Recorder {
         if self.info.journal_path.take().is_some() {
             self.info.write(&self.target.process_file())?;
         }
+        self.active.close_files();
         Ok(())
     }
 

@@ -2,17 +2,18 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::AtFlags;
 use tidegauge_schemas::journal::CHUNK_BYTES;
 
 use super::slots::{ChunkFiles, Words};
+use crate::closable::Closable;
 use crate::mapping::{Mapping, create_reserved};
 
 /// The folder that they lie in.
 #[derive(Debug)]
-pub(crate) struct ChunkFolder(pub(super) OwnedFd);
+pub(crate) struct ChunkFolder(pub(super) Arc<Closable>);
 
 impl ChunkFiles for ChunkFolder {
     type Memory = Mapping;
@@ -20,20 +21,24 @@ impl ChunkFiles for ChunkFolder {
     fn make(&self, number: u32) -> io::Result<Mapping> {
         // It has its name only once it has its length: a chunk file that is shorter has been cut.
         let name = ChunkName::new(number);
-        let file = create_reserved(&self.0, name.while_made(), CHUNK_BYTES)?;
-        let named = rustix::fs::renameat(&self.0, name.while_made(), &self.0, name.as_c_str());
-        let made = named.map_err(io::Error::from).and_then(|()| Mapping::file(&file, CHUNK_BYTES));
-        if made.is_err() {
-            // It would be 2 MiB beyond the cap, again with each attempt.
-            let _ = rustix::fs::unlinkat(&self.0, name.while_made(), AtFlags::empty());
-            self.remove(number);
-        }
-        made
+        self.0.with(|folder| {
+            let file = create_reserved(folder, name.while_made(), CHUNK_BYTES)?;
+            let named = rustix::fs::renameat(folder, name.while_made(), folder, name.as_c_str());
+            let made = named.map_err(io::Error::from).and_then(|()| Mapping::file(&file, CHUNK_BYTES));
+            if made.is_err() {
+                // It would be 2 MiB beyond the cap, again with each attempt.
+                let _ = rustix::fs::unlinkat(folder, name.while_made(), AtFlags::empty());
+                let _ = rustix::fs::unlinkat(folder, name.as_c_str(), AtFlags::empty());
+            }
+            made
+        })
     }
 
     fn remove(&self, number: u32) {
         // A failure leaves a file with a chunk number that is sealed already.
-        let _ = rustix::fs::unlinkat(&self.0, ChunkName::new(number).as_c_str(), AtFlags::empty());
+        let _ = self.0.with(|folder| {
+            Ok(rustix::fs::unlinkat(folder, ChunkName::new(number).as_c_str(), AtFlags::empty())?)
+        });
     }
 }
 
@@ -80,7 +85,8 @@ mod tests {
     #[test]
     fn chunks_come_and_go_as_files() {
         let folder = tempfile::tempdir().unwrap();
-        let files = ChunkFolder(std::fs::File::open(folder.path()).unwrap().into());
+        let handle = std::fs::File::open(folder.path()).unwrap();
+        let files = ChunkFolder(Arc::new(Closable::new(handle.into())));
         let memory = files.make(4_294_967_295).unwrap();
         Words::words(&memory)[1].store(5, std::sync::atomic::Ordering::Release);
         let path = folder.path().join("chunk-4294967295");

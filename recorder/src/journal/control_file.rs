@@ -1,7 +1,7 @@
 //! The mapped control file: counters and anchors that survive the process.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::FlockOperation;
@@ -10,6 +10,7 @@ use tidegauge_schemas::journal::{
     control_head, read_anchors,
 };
 
+use crate::closable::Closable;
 use crate::mapping::{Mapping, create_reserved, store_words};
 use crate::ticks;
 
@@ -55,7 +56,7 @@ pub(crate) struct ControlFile {
     rings: [Ring; 3],
     taken: AtomicUsize,
     /// Closing the file would give the lock up.
-    _locked: OwnedFd,
+    pub(super) locked: Closable,
 }
 
 const SECOND_NANOS: i64 = 1_000_000_000;
@@ -75,7 +76,7 @@ impl ControlFile {
             Ring::new(513..1025, 8 * SECOND_NANOS),
             Ring::new(1..513, i64::MIN),
         ];
-        let control = Self { map, rings, taken: AtomicUsize::new(0), _locked: lock };
+        let control = Self { map, rings, taken: AtomicUsize::new(0), locked: Closable::new(lock) };
         // Two anchors a moment apart give a rate from the start on, should the process die within the first second.
         control.add_anchor(ticks::anchor(source));
         std::thread::sleep(std::time::Duration::from_millis(2));

@@ -3,7 +3,7 @@
 //! Entries are never moved or removed. What does not fit becomes `<overflow>` and is counted.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +13,7 @@ use tidegauge_schemas::journal::{
     StringUse, entry_bytes, entry_check, entry_head,
 };
 
+use crate::closable::Closable;
 use crate::mapping::{Mapping, create_reserved};
 
 /// Names at most. Beyond a million, names are not names but data.
@@ -33,7 +34,7 @@ struct Tail {
 /// The string table of a running recorder.
 #[derive(Debug)]
 pub(crate) struct Interner {
-    file: OwnedFd,
+    pub(super) file: Closable,
     map: Mapping,
     /// Open addressing: hash in the high half, id in the low one; 0 is free.
     index: Mapping,
@@ -53,7 +54,7 @@ impl Interner {
             entries: Mapping::anonymous((MAX_NAMES + 2) * 8)?,
             tail: Mutex::new(Tail { next_id: OVERFLOW_ID, reserved: GROWTH_BYTES }),
             used: AtomicUsize::new(FIRST_ENTRY_OFFSET),
-            file,
+            file: Closable::new(file),
         };
         interner.map.words()[0].store(STRINGS_MAGIC, Ordering::Relaxed);
         interner.intern(OVERFLOW_NAME, StringUse::Name, 0, 0);
@@ -131,7 +132,10 @@ impl Interner {
             return true;
         }
         let reserved = end.next_multiple_of(GROWTH_BYTES).min(MAX_BYTES);
-        let grown = rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, reserved as u64).is_ok();
+        let grown = self
+            .file
+            .with(|file| Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, reserved as u64)?));
+        let grown = grown.is_ok();
         if grown {
             tail.reserved = reserved;
         }

@@ -23,8 +23,8 @@ mod slots_tests;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 use tidegauge_schemas::journal::{
@@ -37,6 +37,7 @@ pub(crate) use interner::Interner;
 use slots::Slots;
 pub(crate) use slots::{ChunkState, MappedChunk, reserved_in};
 
+use crate::closable::Closable;
 use crate::mapping::Mapping;
 use crate::ticks;
 
@@ -52,6 +53,7 @@ pub(crate) const MAX_CHUNKS: u64 = environment::TABLE_LEN / 2;
 #[derive(Debug)]
 pub(crate) struct Journal {
     slots: Slots<ChunkFolder, Mapping>,
+    folder: Arc<Closable>,
     source: ClockSource,
     pub(crate) control: ControlFile,
     pub(crate) interner: Interner,
@@ -85,9 +87,11 @@ impl Journal {
         let table = Mapping::anonymous(environment::TABLE_LEN as usize * 8)?;
         let cap_chunks = (cap_bytes / CHUNK_BYTES as u64) as usize;
         let cap_chunks = cap_chunks.clamp(MIN_CHUNKS, MAX_CHUNKS as usize);
-        let slots = Slots::new(gate, table, ChunkFolder(folder), cap_chunks)?;
+        let folder = Arc::new(Closable::new(folder));
+        let slots = Slots::new(gate, table, ChunkFolder(Arc::clone(&folder)), cap_chunks)?;
         Ok(Self {
             slots,
+            folder,
             source,
             control,
             interner,
@@ -258,6 +262,11 @@ impl Journal {
     /// Gives the disk back what the closed journal will not need for its `reserved` records.
     pub(crate) fn remove_unneeded_chunks(&self, reserved: u64) {
         self.slots.remove_unneeded(reserved);
+    }
+
+    /// Closes the files, and gives up the lock that says that the recorder lives: the journal is over.
+    pub(crate) fn close_files(&self) {
+        [&*self.folder, &self.interner.file, &self.control.locked].into_iter().for_each(Closable::close);
     }
 
     /// Unmaps all chunks, or none if a thread may still store to one.

@@ -6,17 +6,40 @@
 //! In the environment: CHURN_DUMP_EVERY=N, after every N events what is kept is asked for; CHURN_OOM_AT=N, after N events
 //! the host is out of memory; CHURN_PAUSE_AT=N, after N events it waits until counter 1 is not 0; CHURN_LEAK_BYTES=N,
 //! each step begins with an allocation of N bytes, for good; CHURN_STEP_MILLIS=N, it sleeps so long between steps;
-//! CHURN_LIFE=N, blocks are alive for N events.
+//! CHURN_LIFE=N, blocks are alive for N events. With CHURN_RECORDINGS=N it only starts and stops N recorders.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tidegauge_recorder::{self as tg, Existing, Recorder};
 use tidegauge_tests::churn::{Churn, LIFE};
 use tidegauge_tests::counts::Counts;
 
+/// Open descriptors, and threads.
+fn open_things() -> Result<[usize; 2]> {
+    let count = |folder: &str| anyhow::Ok(std::fs::read_dir(folder)?.count());
+    Ok([count("/proc/self/fd")?, count("/proc/self/task")?])
+}
+
+/// Starts and stops so many recorders one after the other; what stays open must not depend on how many.
+fn record_again_and_again(recordings: u64) -> Result<()> {
+    let before = open_things()?;
+    for _ in 0..recordings {
+        let recorder = Recorder::from_environment().context("TIDEGAUGE is not set")?;
+        let recorder = recorder.existing(Existing::Join).start()?;
+        (0..1000).for_each(|n| tg::alloc(-1, n, 8));
+        tg::mark("done");
+        recorder.stop()?;
+    }
+    ensure!(open_things()? == before, "{:?} descriptors and threads, before {before:?}", open_things()?);
+    Ok(())
+}
+
 fn main() -> Result<()> {
+    if let Some(recordings) = std::env::var("CHURN_RECORDINGS").ok().and_then(|text| text.parse().ok()) {
+        return record_again_and_again(recordings);
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number =
         |at: usize| arguments.get(at).context("a number is missing")?.parse::<u64>().context("number");

@@ -8,7 +8,7 @@ use tidegauge_analyzer::replay::{Window, replay};
 use tidegauge_recorder::{self as tg, Recorder};
 use tidegauge_schemas::process::Ended;
 use tidegauge_schemas::{Table, Trace};
-use tidegauge_tests::programs::wait_until;
+use tidegauge_tests::programs::{output_of, wait_until};
 
 use crate::victim::{Victim, kill};
 
@@ -207,4 +207,15 @@ fn a_process_killed_before_it_said_who_it_is_can_be_recovered() {
     let process = victim.process();
     assert!(process.parts(Table::Events).iter().map(|part| part.rows).sum::<u64>() >= counts.get(0));
     assert!(process.journal().is_none());
+}
+
+#[test]
+fn recorders_that_are_stopped_leave_nothing_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_churn"));
+    let _ = output_of(command.env("TIDEGAUGE", &run).env("CHURN_RECORDINGS", "20"));
+    let trace = Trace::open(&run).unwrap();
+    assert_eq!(trace.processes().len(), 20);
+    trace.validate().unwrap();
 }
