@@ -60,6 +60,8 @@ crash in them until `tidegauge-record recover`, a reader that opens the folder a
 * A `mark` ends the phase that bears its name: the phase began at the mark, span boundary or step boundary before.
 * A counter that was read at a checkpoint is a row of `samples` with the checkpoint's `seq`.
 * A kind, category or metric that a reader does not know is to be counted and left out, not refused.
+* `watched` in `process.json` is there where `tidegauge-record` recorded a command from outside: what became of it. Its
+  `samples` then bear the `pid` that they are of, and null for all processes of the command together.
 * `retention` in `process.json` says which allocation events are kept: `all`, `{\"ring\": {\"records\": N}}` (the newest,
   as often as they were asked for, and at the end), `{\"windows\": {\"first\": N, \"every\": K}}` (those of the first N steps of
   each epoch, and of steps whose number in the epoch K divides). Then there are gaps in `seq`. A window begins with what
