@@ -87,7 +87,9 @@ fn hour(folder: &Path) {
 
 fn recordings(folder: &Path) {
     let (mut total, mut longest) = (Duration::ZERO, Duration::ZERO);
-    let mut rss_kib = 0;
+    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    let open = || [count("/proc/self/task"), count("/proc/self/fd")];
+    let (before, mut rss_kib) = (open(), 0);
     for number in 0..RECORDINGS {
         let begun = Instant::now();
         let recorder = Recorder::builder(folder.join(format!("run-{number}"))).start().unwrap();
@@ -100,7 +102,7 @@ fn recordings(folder: &Path) {
         }
     }
     let grown_kib = status_kib("VmRSS").saturating_sub(rss_kib);
-    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    let left = open();
     println!("{RECORDINGS} recordings of 1000 events:");
     println!(
         "  start to stop       {:.1} ms, longest {:.1} ms",
@@ -109,7 +111,7 @@ fn recordings(folder: &Path) {
     );
     println!(
         "  left behind         {} threads, {} descriptors; RSS grew by {grown_kib} KiB in the second half",
-        count("/proc/self/task") - 1,
-        count("/proc/self/fd") - 4
+        left[0] - before[0],
+        left[1] - before[1]
     );
 }
