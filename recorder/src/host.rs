@@ -25,9 +25,7 @@ impl HostProbe {
         let length = self.statm.with(|statm| Ok(rustix::io::pread(statm, &mut text, 0)?)).ok()?;
         ProcessMemory::parse(text.get(..length)?, self.page_bytes)
     }
-}
 
-impl HostProbe {
     /// Reads nothing any more.
     pub(crate) fn close(&self) {
         self.statm.close();

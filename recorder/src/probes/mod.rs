@@ -3,9 +3,6 @@
 //! A probe reads and hands on; it keeps nothing, decides nothing and never fails as a whole: what cannot be read is an
 //! absent reading and, once, a note that says why.
 
-// The launcher takes the samples.
-#![allow(dead_code, unused_imports)]
-
 mod cgroup;
 pub(crate) mod cgroup_folder;
 pub(crate) mod collected;
@@ -24,9 +21,10 @@ use tidegauge_schemas::metrics::Metric;
 pub(crate) use cgroup::CgroupProbe;
 pub(crate) use node::NodeProbe;
 #[cfg(test)]
+pub(crate) use nvml::PidNamespace;
+#[cfg(test)]
 pub(crate) use nvml::tests as nvml_tests;
-pub(crate) use nvml::{NvmlAbsent, NvmlProbe, PidNamespace, UnknownDevice};
-pub(crate) use process::{ProcessMemory, ProcessProbe, ProcessUsage};
+pub(crate) use nvml::{NvmlAbsent, NvmlProbe};
 pub(crate) use tree::ProcessTree;
 
 /// A counter's value, just read.

@@ -43,7 +43,6 @@ pub(crate) struct ProcessUsage {
 /// A process, with its files open.
 #[derive(Debug)]
 pub(crate) struct ProcessProbe {
-    pid: u32,
     start_ticks: u64,
     statm: ProcFile,
     stat: ProcFile,
@@ -62,15 +61,10 @@ impl ProcessProbe {
         let stat = ProcFile::open(pid, "stat", others)?;
         let status = ProcFile::open(pid, "status", others)?;
         let start_ticks = read_stat(&stat)?.start_ticks;
-        let probe = Self { pid, start_ticks, statm, stat, status };
+        let probe = Self { start_ticks, statm, stat, status };
         // If it is still there now, the pid did not change hands between the opening of two files.
         probe.memory()?;
         Ok(probe)
-    }
-
-    /// Its pid.
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
     }
 
     /// When it began, in clock ticks since boot.

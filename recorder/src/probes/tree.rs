@@ -238,11 +238,13 @@ impl ProcessTree {
     }
 
     /// Whether it is one of the tree, as far as is known.
+    #[cfg(test)]
     pub(crate) fn contains(&self, pid: u32) -> bool {
         self.members.get(&pid).is_some_and(|member| member.probe.is_some())
     }
 
     /// Processes that are known and have not ended.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.pids().count()
     }

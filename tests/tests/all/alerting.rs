@@ -2,9 +2,9 @@
 
 use std::process::{Command, Output};
 
-use arrow::array::AsArray as _;
-use arrow::datatypes::{Float64Type, Int32Type};
-use tidegauge_schemas::{CheckpointKind, Table, Trace};
+use tidegauge_schemas::{CheckpointKind, Trace};
+
+use crate::victim::checkpoints;
 
 const STEP_EVENTS: u64 = 1000;
 
@@ -22,20 +22,8 @@ fn run(alerts: &str, leak_bytes: u64, environment: &[(&str, &str)]) -> (Output, 
     assert!(output.status.success(), "{errors}");
     let trace = Trace::open(&run).unwrap();
     let process = trace.process(trace.processes()[0]).unwrap();
-    let mut raised = Vec::new();
-    for batch in process.batches(Table::Checkpoints, &["kind", "name", "value"]) {
-        let batch = batch.unwrap();
-        let text = |name: &str, row: usize| {
-            let column = batch.column_by_name(name).unwrap().as_dictionary::<Int32Type>();
-            column.values().as_string::<i32>().value(column.keys().value(row) as usize).to_owned()
-        };
-        let values = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
-        for row in 0..batch.num_rows() {
-            if text("kind", row) == CheckpointKind::Alert.as_str() {
-                raised.push((text("name", row), values.value(row)));
-            }
-        }
-    }
+    let alerts = checkpoints(&process).into_iter().filter(|row| row.kind == CheckpointKind::Alert.as_str());
+    let raised = alerts.map(|row| (row.name.unwrap(), row.value.unwrap())).collect();
     (output, raised)
 }
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use arrow::array::AsArray as _;
-use arrow::datatypes::{Float64Type, Int32Type};
+use arrow::datatypes::Int32Type;
 use tidegauge_schemas::{Table, Trace};
 use tidegauge_tests::programs::{Running, program, wait_until};
 
 use crate::launched::{Launched, names, samples};
+use crate::victim::checkpoints;
 
 #[test]
 fn ranks_share_a_run_and_one_samples_the_node() {
@@ -108,20 +109,9 @@ fn an_alert_is_a_row_a_line_and_a_command() {
     assert_eq!((words[0], words[2]), ("rss > 50MiB", launched.run.to_str().unwrap()));
     assert!(words[1].parse::<f64>().unwrap() > 50.0 * 1024.0 * 1024.0, "{told}");
     let process = launched.process(0, 0);
-    let mut rows = Vec::new();
-    for batch in process.batches(Table::Checkpoints, &["kind", "name", "value"]) {
-        let batch = batch.unwrap();
-        let text = |name: &str, row: usize| {
-            let column = batch.column_by_name(name).unwrap().as_dictionary::<Int32Type>();
-            column.values().as_string::<i32>().value(column.keys().value(row) as usize).to_owned()
-        };
-        let values = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
-        rows.extend(
-            (0..batch.num_rows()).map(|row| (text("kind", row), text("name", row), values.value(row))),
-        );
-    }
+    let rows = checkpoints(&process);
     assert_eq!(rows.len(), 1, "{rows:?}");
-    assert_eq!((&*rows[0].0, &*rows[0].1), ("alert", "rss > 50MiB"));
+    assert_eq!((&*rows[0].kind, rows[0].name.as_deref()), ("alert", Some("rss > 50MiB")));
     // What only the program itself knows is watched there.
     let out = launched
         .command(&["sh".as_ref(), "-c".as_ref(), "echo $TIDEGAUGE_ALERTS".as_ref()])

@@ -6,8 +6,8 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use arrow::array::AsArray as _;
-use arrow::datatypes::{Int64Type, UInt64Type};
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, UInt64Type};
 use tidegauge_schemas::process::{Ended, Losses};
 use tidegauge_schemas::{ProcessTrace, Table, Trace};
 use tidegauge_tests::counts::Counts;
@@ -283,4 +283,32 @@ pub(crate) fn listing(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
     files.sort();
     files
+}
+
+/// A row of `checkpoints`.
+#[derive(Debug)]
+pub(crate) struct CheckpointRow {
+    pub(crate) kind: String,
+    pub(crate) name: Option<String>,
+    pub(crate) value: Option<f64>,
+}
+
+/// The checkpoints of a process, in order.
+pub(crate) fn checkpoints(process: &ProcessTrace) -> Vec<CheckpointRow> {
+    let mut rows = Vec::new();
+    for batch in process.batches(Table::Checkpoints, &["kind", "name", "value"]) {
+        let batch = batch.unwrap();
+        let text = |name: &str, row: usize| {
+            let column = batch.column_by_name(name).unwrap().as_dictionary::<Int32Type>();
+            let texts = column.values().as_string::<i32>();
+            column.keys().is_valid(row).then(|| texts.value(column.keys().value(row) as usize).to_owned())
+        };
+        let values = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
+        rows.extend((0..batch.num_rows()).map(|row| CheckpointRow {
+            kind: text("kind", row).unwrap(),
+            name: text("name", row),
+            value: values.is_valid(row).then(|| values.value(row)),
+        }));
+    }
+    rows
 }
