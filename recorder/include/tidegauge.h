@@ -44,6 +44,56 @@
 #define TIDEGAUGE_HOST -1
 
 /**
+ * A block was handed out.
+ */
+#define TIDEGAUGE_EVENT_ALLOC 1
+
+/**
+ * A block was requested back and returned at once.
+ */
+#define TIDEGAUGE_EVENT_FREE 2
+
+/**
+ * The program gave a block up; a stream may still use it.
+ */
+#define TIDEGAUGE_EVENT_FREE_REQUESTED 3
+
+/**
+ * No stream uses the block any more.
+ */
+#define TIDEGAUGE_EVENT_FREE_COMPLETED 4
+
+/**
+ * Memory was taken from the device.
+ */
+#define TIDEGAUGE_EVENT_SEGMENT_ALLOC 5
+
+/**
+ * Memory was returned to the device.
+ */
+#define TIDEGAUGE_EVENT_SEGMENT_FREE 6
+
+/**
+ * Pages of an expandable segment were mapped.
+ */
+#define TIDEGAUGE_EVENT_SEGMENT_MAP 7
+
+/**
+ * Pages of an expandable segment were unmapped.
+ */
+#define TIDEGAUGE_EVENT_SEGMENT_UNMAP 8
+
+/**
+ * A block was alive before allocations were recorded.
+ */
+#define TIDEGAUGE_EVENT_BASELINE 12
+
+/**
+ * No stream in particular.
+ */
+#define TIDEGAUGE_ANY_STREAM UINT64_MAX
+
+/**
  * What became of a call. Those below TIDEGAUGE_STATUS_NULL_ARGUMENT are no failures; for the others
  * tidegauge_last_error_message says what was wrong, with which file. More may be added: treat what you do not know as a
  * failure.
@@ -513,6 +563,23 @@ void tidegauge_oom(int16_t device,
  * Thread: any. Forked child: does nothing. Signal handler: yes. Inside an allocator: yes.
  */
 void tidegauge_dump(void);
+
+/**
+ * Records what a framework's caching allocator did: one of TIDEGAUGE_EVENT_ALLOC, _FREE, _FREE_REQUESTED,
+ * _FREE_COMPLETED, _SEGMENT_ALLOC, _SEGMENT_FREE, _SEGMENT_MAP, _SEGMENT_UNMAP, _BASELINE; another number is ignored. FORMAT.md says
+ * which curve each moves. `size_bytes` is what was asked for; 0 where that is not known, which is well for a free.
+ * `stream` may be TIDEGAUGE_ANY_STREAM. `pool` names the pool where there are several, and may be NULL.
+ *
+ * The order of the calls is the order of the events: call it where the allocator keeps its own order.
+ *
+ * Thread: any. Forked child: records nothing. Signal handler: no. Inside an allocator: yes, as tidegauge_alloc.
+ */
+void tidegauge_event(int32_t kind,
+                     int16_t device,
+                     const void *address,
+                     size_t size_bytes,
+                     uint64_t stream,
+                     const char *pool);
 
 #ifdef __cplusplus
 }  // extern "C"

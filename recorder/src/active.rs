@@ -9,6 +9,7 @@ use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 
 use crate::host::{self, HostProbe};
 use crate::journal::Journal;
+use crate::probes::process::ProcessMemory;
 
 /// The recorder that the free functions and [`crate::RecordingAllocator`] write to.
 static ACTIVE: AtomicPtr<Active> = AtomicPtr::new(std::ptr::null_mut());
@@ -190,9 +191,14 @@ impl Active {
         self.journal.record(&slot.encode());
     }
 
+    /// The process's memory now.
+    pub(crate) fn read_host(&self) -> Option<ProcessMemory> {
+        self.host.as_ref().and_then(HostProbe::read)
+    }
+
     /// Samples the process's memory, as of the checkpoint with that `seq` if there is one.
     pub(crate) fn sample_host(&self, checkpoint: Option<u64>) {
-        let Some(memory) = self.host.as_ref().and_then(HostProbe::read) else { return };
+        let Some(memory) = self.read_host() else { return };
         self.sample(self.metrics.rss, -1, memory.rss_bytes as f64, checkpoint);
         if checkpoint.is_none() {
             self.sample(self.metrics.virtual_size, -1, memory.virtual_bytes as f64, None);
@@ -238,12 +244,21 @@ impl Active {
         })
     }
 
+    /// The id of a site.
+    pub(crate) fn site_id(&self, name: &str) -> u32 {
+        self.journal.intern(name, StringUse::Site)
+    }
+
     /// Puts this thread at a site; where it was before, to come back to.
     pub(crate) fn enter_site(&self, name: &str) -> Here {
         let before = self.here();
-        let site = self.journal.intern(name, StringUse::Site);
-        HERE.set((self.journal.generation, Here { site, ..before }));
+        self.move_to_site(self.site_id(name));
         before
+    }
+
+    /// Puts this thread at a site whose id of this journal is known; 0 none.
+    pub(crate) fn move_to_site(&self, site: u32) {
+        HERE.set((self.journal.generation, Here { site, ..self.here() }));
     }
 
     /// Puts this thread back to where it was before it entered a site.

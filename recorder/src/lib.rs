@@ -30,6 +30,8 @@ mod alert_follower;
 mod alerts;
 mod allocator;
 mod background;
+pub mod binding;
+mod blocks;
 #[doc(hidden)]
 pub mod c_api;
 mod checkpoints;
@@ -39,6 +41,7 @@ mod dump;
 pub mod environment;
 mod error;
 mod guard;
+mod handle;
 mod host;
 mod identity;
 mod journal;
@@ -58,6 +61,7 @@ mod ticks;
 pub use alert_follower::RaisedAlert;
 pub use alerts::{Alert, AlertError};
 pub use allocator::RecordingAllocator;
+pub use blocks::{BlockEvent, annotate, baseline, block_event};
 pub use checkpoints::{
     Epoch, Site, Span, Step, alloc, counter, epoch, free, loss_evaluation, mark, site, span, step,
 };

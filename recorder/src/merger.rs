@@ -13,6 +13,7 @@ use tidegauge_schemas::part::{Part, Range};
 use tidegauge_schemas::part_catalog::PartCatalog;
 use tidegauge_schemas::part_target::PartTarget;
 use tidegauge_schemas::rows::SlotRows;
+use tidegauge_schemas::string_rows::STRING_TABLES;
 use tidegauge_schemas::trace_lock::{Busy, TraceLock};
 use tidegauge_schemas::{Error, Result, Table};
 
@@ -51,7 +52,7 @@ pub(crate) struct Merger {
 impl Merger {
     /// Of the parts in `target`; the journal may grow to `journal_cap_bytes`.
     pub(crate) fn new(journal: &'static Journal, target: PartTarget, journal_cap_bytes: u64) -> Self {
-        let tables = SlotRows::TABLES.into_iter().chain([Table::Sites]);
+        let tables = SlotRows::TABLES.into_iter().chain(STRING_TABLES);
         let catalog = |table| (table, PartCatalog::new(&target.run, table, target.id, Part::peek));
         Self {
             journal,
@@ -187,7 +188,7 @@ fn candidates(
     unmergeable: &HashSet<PathBuf>,
 ) -> Option<Vec<Part>> {
     let is_sealed = |range: Range| match table {
-        Table::Sites => open.are_sites_sealed(range),
+        Table::Sites | Table::Modules => open.are_strings_sealed(range),
         _ => open.are_chunks_sealed(range),
     };
     let belong_together = |one: &&Part, two: &&Part| {

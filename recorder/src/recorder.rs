@@ -1,5 +1,6 @@
 //! Starting and stopping.
 
+mod describing;
 mod watching;
 
 use std::path::{Path, PathBuf};

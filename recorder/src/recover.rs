@@ -17,6 +17,7 @@ use tidegauge_schemas::process::{Ended, ProcessInfo, journal_folder};
 use tidegauge_schemas::retention::FilterState;
 use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::run::sync_folder;
+use tidegauge_schemas::string_rows::STRING_TABLES;
 use tidegauge_schemas::{ProcessTrace, Table, Trace, liveness};
 
 use crate::error::{Error, Result};
@@ -231,12 +232,14 @@ fn recover_process(trace: &Trace, mut process: ProcessTrace, ended: Ended) -> Re
     };
     if let Some(journal) = process.journal() {
         let strings = &journal.strings;
-        // A range of ids without a site has no part, so open ids may lie on both sides of sealed ones.
-        let open_ids: Vec<u64> =
-            (1..=u64::from(strings.len())).filter(|&id| !process.is_consumed(Table::Sites, id)).collect();
-        for ids in open_ids.chunk_by(|one, two| one + 1 == *two) {
-            let ids = Range { first: ids[0], last: ids[ids.len() - 1] };
-            target.seal_sites(ids, strings, &journal.clock)?;
+        for table in STRING_TABLES {
+            // A range of ids without a row has no part, so open ids may lie on both sides of sealed ones.
+            let all = 1..=u64::from(strings.len());
+            let open_ids: Vec<u64> = all.filter(|&id| !process.is_consumed(table, id)).collect();
+            for ids in open_ids.chunk_by(|one, two| one + 1 == *two) {
+                let ids = Range { first: ids[0], last: ids[ids.len() - 1] };
+                target.seal_strings(table, ids, strings, &journal.clock)?;
+            }
         }
         let chunks: Vec<&SnapshotChunk> = journal.chunks.iter().collect();
         let mut kept = journal.state.clone();

@@ -7,6 +7,7 @@ use tidegauge_schemas::journal::{ClockMap, Counter, FIRST_ENTRY_OFFSET, SLOTS_PE
 use tidegauge_schemas::part::Range;
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
+use tidegauge_schemas::string_rows::STRING_TABLES;
 use tidegauge_schemas::{Error, Result, Table};
 
 use crate::alert_follower::{AlertFollower, RaisedAlert};
@@ -58,7 +59,8 @@ pub(crate) struct Sealer {
     retry_at: Option<Instant>,
     strings: StringTable,
     strings_end: usize,
-    sites_sealed: u32,
+    /// For each of the tables that strings are rows of, the last string that is sealed.
+    strings_sealed: [u32; STRING_TABLES.len()],
 }
 
 /// What was left when everything had been tried.
@@ -105,7 +107,7 @@ impl Sealer {
             retry_at: None,
             strings: StringTable::default(),
             strings_end: FIRST_ENTRY_OFFSET,
-            sites_sealed: 0,
+            strings_sealed: [0; STRING_TABLES.len()],
         };
         sealer.take_anchor();
         sealer
@@ -147,7 +149,8 @@ impl Sealer {
         let first = self.pending.first().or(held_back);
         let chunks_end = first.map_or(self.next_index, |chunk| chunk.index);
         let aside = self.aside.iter().map(|chunk| chunk.index).collect();
-        self.journal.open.set(Open { chunks_end, aside, sites_end: u64::from(self.sites_sealed) + 1 });
+        let sealed = self.strings_sealed.into_iter().min().unwrap_or(0);
+        self.journal.open.set(Open { chunks_end, aside, strings_end: u64::from(sealed) + 1 });
     }
 
     /// Seals everything: of the journal, closed with `reserved` records, nothing remains if all goes well.
@@ -167,7 +170,7 @@ impl Sealer {
             while let Some(chunk) = self.aside.pop() {
                 self.seal_alone(chunk)?;
             }
-            self.seal_new_sites()
+            self.seal_new_strings()
         });
         if attempt.is_err() {
             self.journal.control.count(Counter::FailedSeals, 1);
@@ -351,7 +354,7 @@ impl Sealer {
         let (Some(first), Some(last)) = (self.pending.first(), self.pending.last()) else { return Ok(()) };
         let consumed = Range { first: first.index, last: last.index };
         self.is_attempted = true;
-        self.seal_new_sites()?;
+        self.seal_new_strings()?;
         // Every record of these chunks is older than this anchor, so no later one changes their times.
         self.take_anchor();
         if let Some(kept) = &mut self.kept {
@@ -396,16 +399,18 @@ impl Sealer {
         kept.done(self.pending.drain(..), recycler(journal, self.reserved, &mut self.late))
     }
 
-    fn seal_new_sites(&mut self) -> Result<()> {
+    fn seal_new_strings(&mut self) -> Result<()> {
         let bytes = self.journal.interner.entries_from(self.strings_end);
         self.strings_end += self.strings.extend_from(&bytes, 0);
         let all = self.strings.len();
-        if all > self.sites_sealed {
-            let ids = Range { first: u64::from(self.sites_sealed) + 1, last: u64::from(all) };
-            let clock = self.clock();
-            let written_bytes = self.target.seal_sites(ids, &self.strings, &clock)?;
-            self.journal.control.count(Counter::WrittenBytes, written_bytes);
-            self.sites_sealed = all;
+        for (table, sealed) in STRING_TABLES.into_iter().zip(&mut self.strings_sealed) {
+            if all > *sealed {
+                let ids = Range { first: u64::from(*sealed) + 1, last: u64::from(all) };
+                let clock = self.journal.control.clock();
+                let written_bytes = self.target.seal_strings(table, ids, &self.strings, &clock)?;
+                self.journal.control.count(Counter::WrittenBytes, written_bytes);
+                *sealed = all;
+            }
         }
         Ok(())
     }

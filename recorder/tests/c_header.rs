@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// In the order in which a reader of the header needs them.
-const SOURCES: [&str; 4] = ["status.rs", "options.rs", "control.rs", "recording.rs"];
+const SOURCES: [&str; 5] = ["status.rs", "options.rs", "control.rs", "recording.rs", "events.rs"];
 
 fn header() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -106,7 +106,7 @@ const METADATA: [(&str, &str); 7] = [
     (KEY_RUN_ID, "run id, as in `run.json`"),
     (
         KEY_CONSUMED,
-        "journal chunks (for `sites`: string ids) whose rows of this table are all in this part, `FIRST-LAST`; a merged part's range covers those between its inputs, which have none",
+        "journal chunks (for `sites` and `modules`: string ids) whose rows of this table are all in this part, `FIRST-LAST`; a merged part's range covers those between its inputs, which have none",
     ),
     (KEY_SEQ, "lowest and highest `seq` of the rows, `LOW-HIGH`; absent without rows"),
     (

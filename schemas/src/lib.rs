@@ -28,6 +28,7 @@ mod process_trace;
 pub mod retention;
 pub mod rows;
 pub mod run;
+pub mod string_rows;
 mod table;
 mod trace;
 pub mod trace_lock;

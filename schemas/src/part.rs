@@ -217,7 +217,7 @@ pub struct Part {
     pub row_groups: usize,
     /// Size of the file.
     pub bytes: u64,
-    /// What it consumed: journal chunks, or for `sites` string ids.
+    /// What it consumed: journal chunks, or for `sites` and `modules` string ids.
     pub consumed: Range,
     /// Lowest and highest `seq`; none without rows.
     pub seq: Option<Range>,

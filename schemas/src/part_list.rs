@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::layout::ProcessId;
 use crate::part::{Part, Range};
 use crate::part_catalog::PartCatalog;
+use crate::string_rows::STRING_TABLES;
 use crate::table::Table;
 
 /// Parts in the order of what they consumed, superseded ones left out.
@@ -62,14 +63,14 @@ impl PartList {
 /// No row may be there twice.
 fn check(parts: &[Part]) -> Result<()> {
     for pair in parts.windows(2) {
-        let what = if pair[0].table == Table::Sites { "strings" } else { "chunks" };
+        let what = if STRING_TABLES.contains(&pair[0].table) { "strings" } else { "chunks" };
         check_apart(what, pair[0].consumed, pair[1].consumed, [&pair[0], &pair[1]])?;
     }
-    // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs; sites that were named
-    // with no record in between bear the same one.
+    // Samples bear the seq of their checkpoint, which may lie in the chunk before theirs; sites and modules that
+    // were named with no record in between bear the same one.
     let mut by_seq: Vec<(Range, &Part)> = parts
         .iter()
-        .filter(|part| !matches!(part.table, Table::Samples | Table::Sites))
+        .filter(|part| part.table != Table::Samples && !STRING_TABLES.contains(&part.table))
         .filter_map(|part| Some((part.seq?, part)))
         .collect();
     by_seq.sort_by_key(|(seq, _)| *seq);

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::journal::{ClockMap, Slot, StringTable, StringUse};
+use crate::journal::{ClockMap, Slot, StringTable};
 use crate::layout::{self, ProcessId};
 use crate::part::{PartWriter, Range};
-use crate::rows::{SlotRows, site_rows};
+use crate::rows::SlotRows;
+use crate::string_rows::string_rows;
 use crate::table::Table;
 
 /// Records that are encoded together: their columns fit into a processor's cache.
@@ -37,15 +38,21 @@ impl PartTarget {
         PartWriter::create(&folder, &layout::part_stem(table, self.id), table, &self.run_id)
     }
 
-    /// Seals the sites among the strings `ids`; bytes written.
-    pub fn seal_sites(&self, ids: Range, strings: &StringTable, clock: &ClockMap) -> Result<u64> {
+    /// Seals the rows of `table`, one of [`STRING_TABLES`](crate::string_rows::STRING_TABLES), among the strings `ids`;
+    /// bytes written.
+    pub fn seal_strings(
+        &self,
+        table: Table,
+        ids: Range,
+        strings: &StringTable,
+        clock: &ClockMap,
+    ) -> Result<u64> {
         let numbers = (ids.first..=ids.last).filter_map(|id| u32::try_from(id).ok());
-        let sites = numbers.filter_map(|id| Some((id, strings.get(id)?)));
-        let rows = site_rows(sites.filter(|(_, string)| string.used == StringUse::Site), clock);
+        let rows = string_rows(table, numbers, strings, clock);
         if rows.num_rows() == 0 {
             return Ok(0);
         }
-        let mut part = self.create(Table::Sites)?;
+        let mut part = self.create(table)?;
         part.write(&rows)?;
         Ok(part.seal(ids)?.1)
     }

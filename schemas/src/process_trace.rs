@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::journal::{JournalSnapshot, SnapshotChunk, StringUse};
+use crate::journal::{JournalSnapshot, SnapshotChunk};
 use crate::layout::{self, ProcessId};
 use crate::liveness;
 use crate::part::{BATCH_ROWS, Part};
@@ -14,7 +14,8 @@ use crate::part_catalog::PartCatalog;
 use crate::part_list::PartList;
 use crate::process::{Ended, Losses, ProcessInfo, journal_folder};
 use crate::retention::{CounterNames, FilterState, KeptRows};
-use crate::rows::{SlotRows, site_rows};
+use crate::rows::SlotRows;
+use crate::string_rows::{STRING_TABLES, string_rows};
 use crate::table::Table;
 use crate::trace_lock::TraceLock;
 
@@ -173,7 +174,7 @@ impl ProcessTrace {
         chunks.filter(move |chunk| of_slots && !self.is_consumed(table, chunk.index))
     }
 
-    /// Whether a part of the table has consumed this chunk, or for `sites` this string id; events of a chunk also if
+    /// Whether a part of the table has consumed this chunk, or for [`STRING_TABLES`] this string id; events of a chunk also if
     /// they were left out for good.
     #[must_use]
     pub fn is_consumed(&self, table: Table, number: u64) -> bool {
@@ -196,13 +197,12 @@ impl ProcessTrace {
         last.map_or(0, |chunk| chunk.index + 1).max(state.map_or(0, |state| state.next_chunk))
     }
 
-    /// The rows of `sites` that are in no part; none without a journal.
+    /// The rows of one of [`STRING_TABLES`] that are in no part; none without a journal.
     #[must_use]
-    pub fn unsealed_sites(&self) -> Option<RecordBatch> {
+    pub fn unsealed_strings(&self, table: Table) -> Option<RecordBatch> {
         let journal = self.journal.as_ref()?;
-        let ids = (1..=journal.strings.len()).filter(|&id| !self.is_consumed(Table::Sites, u64::from(id)));
-        let sites = ids.filter_map(|id| Some((id, journal.strings.get(id)?)));
-        let rows = site_rows(sites.filter(|(_, string)| string.used == StringUse::Site), &journal.clock);
+        let ids = (1..=journal.strings.len()).filter(|&id| !self.is_consumed(table, u64::from(id)));
+        let rows = string_rows(table, ids, &journal.strings, &journal.clock);
         (rows.num_rows() > 0).then_some(rows)
     }
 
@@ -242,11 +242,11 @@ impl ProcessTrace {
             sources.extend(self.unsealed_chunks(table).map(|chunk| (chunk.index, Source::Chunk(chunk))));
         }
         sources.sort_by_key(|(first, _)| *first);
-        let unsealed_sites = if table == Table::Sites { self.unsealed_sites() } else { None };
+        let unsealed = STRING_TABLES.contains(&table).then(|| self.unsealed_strings(table)).flatten();
         sources
             .into_iter()
             .flat_map(move |(_, source)| self.open_source(&source, table, columns, kept.as_mut()))
-            .chain(unsealed_sites.into_iter().map(Ok))
+            .chain(unsealed.into_iter().map(Ok))
     }
 
     fn open_source<'a>(

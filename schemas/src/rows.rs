@@ -1,4 +1,4 @@
-//! From records to Arrow: builders for the tables that the journal feeds, and for `sites`.
+//! From records to Arrow: builders for the tables that the journal feeds, and what those for strings are made of too.
 //!
 //! Text columns become dictionaries; kinds and categories are codes until the batch is finished.
 
@@ -13,8 +13,7 @@ use arrow::datatypes::{
 };
 
 use crate::journal::{
-    CheckpointSlot, ClockCursor, ClockMap, EventSlot, JournalString, NodeSampleSlot, Record, SampleSlot,
-    Slot, StringTable,
+    CheckpointSlot, ClockCursor, ClockMap, EventSlot, NodeSampleSlot, Record, SampleSlot, Slot, StringTable,
 };
 use crate::kinds::{Category, CheckpointKind, EventKind};
 use crate::part::BATCH_ROWS;
@@ -22,7 +21,7 @@ use crate::table::Table;
 
 /// A column in which a value may be unknown. Building it costs little where none or all are.
 #[derive(Debug)]
-struct OptionColumn<P: ArrowPrimitiveType> {
+pub(crate) struct OptionColumn<P: ArrowPrimitiveType> {
     values: Vec<P::Native>,
     is_known: Vec<bool>,
     /// Rows before the first known value; they are in the vectors only once there is one.
@@ -38,7 +37,7 @@ impl<P: ArrowPrimitiveType> Default for OptionColumn<P> {
 
 impl<P: ArrowPrimitiveType> OptionColumn<P> {
     #[inline]
-    fn push(&mut self, value: Option<P::Native>) {
+    pub(crate) fn push(&mut self, value: Option<P::Native>) {
         if value.is_none() {
             self.unknown += 1;
             if self.values.is_empty() {
@@ -60,7 +59,7 @@ impl<P: ArrowPrimitiveType> OptionColumn<P> {
         self.is_known.resize(self.leading_unknown, false);
     }
 
-    fn finish(&mut self) -> PrimitiveArray<P> {
+    pub(crate) fn finish(&mut self) -> PrimitiveArray<P> {
         let column = std::mem::take(self);
         if column.values.is_empty() {
             return PrimitiveArray::new_null(column.leading_unknown);
@@ -72,7 +71,7 @@ impl<P: ArrowPrimitiveType> OptionColumn<P> {
 
 /// A column in which every value is known.
 #[derive(Debug)]
-struct Column<P: ArrowPrimitiveType>(Vec<P::Native>);
+pub(crate) struct Column<P: ArrowPrimitiveType>(Vec<P::Native>);
 
 impl<P: ArrowPrimitiveType> Default for Column<P> {
     fn default() -> Self {
@@ -82,23 +81,23 @@ impl<P: ArrowPrimitiveType> Default for Column<P> {
 
 impl<P: ArrowPrimitiveType> Column<P> {
     #[inline]
-    fn push(&mut self, value: P::Native) {
+    pub(crate) fn push(&mut self, value: P::Native) {
         if self.0.is_empty() {
             self.0.reserve(BATCH_ROWS);
         }
         self.0.push(value);
     }
 
-    fn finish(&mut self) -> PrimitiveArray<P> {
+    pub(crate) fn finish(&mut self) -> PrimitiveArray<P> {
         PrimitiveArray::new(std::mem::take(&mut self.0).into(), None)
     }
 }
 
-type TimeColumn = Column<TimestampNanosecondType>;
+pub(crate) type TimeColumn = Column<TimestampNanosecondType>;
 
 /// A text column of many repeated values.
 #[derive(Debug, Default)]
-struct TextBuilder {
+pub(crate) struct TextBuilder {
     keys: OptionColumn<Int32Type>,
     values: Vec<String>,
     key_of: HashMap<u32, i32>,
@@ -120,7 +119,7 @@ impl TextBuilder {
     }
 
     /// Appends a text that is not expected to repeat.
-    fn append(&mut self, text: Option<&str>) {
+    pub(crate) fn append(&mut self, text: Option<&str>) {
         match text {
             Some(text) => {
                 self.keys.push(Some(self.values.len() as i32));
@@ -130,7 +129,7 @@ impl TextBuilder {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         self.key_of.clear();
         let values = StringArray::from_iter_values(std::mem::take(&mut self.values));
         dictionary(self.keys.finish(), values)
@@ -146,7 +145,7 @@ fn vocabulary<'a>(keys: Int32Array, words: impl Iterator<Item = &'a str>) -> Arr
     dictionary(keys, StringArray::from_iter_values(words))
 }
 
-fn times(column: &mut TimeColumn) -> ArrayRef {
+pub(crate) fn times(column: &mut TimeColumn) -> ArrayRef {
     Arc::new(column.finish().with_timezone("UTC"))
 }
 
@@ -154,7 +153,7 @@ fn known(id: u32) -> Option<u32> {
     (id != 0).then_some(id)
 }
 
-fn batch(table: Table, columns: Vec<ArrayRef>) -> RecordBatch {
+pub(crate) fn batch(table: Table, columns: Vec<ArrayRef>) -> RecordBatch {
     // Column count, types and nullability follow from the builders; a mismatch is a bug that every test meets.
     #[allow(clippy::expect_used)]
     RecordBatch::try_new(table.schema(), columns).expect("builders follow the table's columns")
@@ -339,36 +338,6 @@ impl NodeSampleRows {
         ];
         batch(Table::NodeSamples, columns)
     }
-}
-
-/// The rows of `sites` for strings with ascending ids from `first_id` on that are sites.
-#[must_use]
-pub fn site_rows<'a>(
-    strings: impl Iterator<Item = (u32, &'a JournalString)>,
-    clock: &ClockMap,
-) -> RecordBatch {
-    let (mut seq, mut time) = (Column::<UInt64Type>::default(), TimeColumn::default());
-    let mut site = Column::<UInt32Type>::default();
-    let (mut name, mut stack) = (TextBuilder::default(), TextBuilder::default());
-    for (id, string) in strings {
-        let (first, rest) = match string.text.split_once('\n') {
-            Some((first, rest)) => (first, Some(rest)),
-            None => (string.text.as_str(), None),
-        };
-        seq.push(string.seq);
-        time.push(clock.unix_nanos(string.ticks));
-        site.push(id);
-        name.append(Some(first));
-        stack.append(rest);
-    }
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(seq.finish()),
-        times(&mut time),
-        Arc::new(site.finish()),
-        name.finish(),
-        stack.finish(),
-    ];
-    batch(Table::Sites, columns)
 }
 
 /// Sorts journal slots into the tables that they are rows of.

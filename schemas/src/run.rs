@@ -87,6 +87,12 @@ impl RunInfo {
             Err(error) => Err(Error::io("creating", path)(error)),
         }
     }
+
+    /// Writes `run.json` anew, as a whole or not at all.
+    pub fn replace(&self, run: &Path) -> Result<()> {
+        let path = layout::run_file(run);
+        replace(&path, &to_json(self, &path)?)
+    }
 }
 
 /// Several network and user-space file systems have no hard links.

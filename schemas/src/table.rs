@@ -134,6 +134,8 @@ const MODULES: &[Column] = &[
     column("buffer_bytes", ColumnType::I64, true, "bytes", "their size"),
     column("dtypes", ColumnType::Text, true, "", "element types, separated by `,`"),
     column("shapes", ColumnType::Text, true, "", "JSON object: parameter name to shape"),
+    column("inputs", ColumnType::Text, true, "", "JSON array: shapes of the tensors that it was called with"),
+    column("outputs", ColumnType::Text, true, "", "JSON array: shapes of the tensors that it returned"),
 ];
 
 const NODE_SAMPLES: &[Column] = &[
@@ -173,7 +175,9 @@ impl Table {
                 "Counters of one process over time. A counter read at a checkpoint bears the checkpoint's `seq`."
             }
             Self::Sites => "What the `site` numbers of events mean.",
-            Self::Modules => "The modules of the model.",
+            Self::Modules => {
+                "The modules of the model: a row when one is seen first, and when it is called with other shapes."
+            }
             Self::NodeSamples => "Counters of devices and of the node, sampled once per node.",
         }
     }

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use tidegauge_schemas::journal::{
-    CheckpointSlot, ClockMap, EventSlot, JournalString, SampleSlot, Slot, StringTable, StringUse,
-    entry_check, entry_head,
+    CheckpointSlot, ClockMap, EventSlot, SampleSlot, Slot, StringTable, StringUse, entry_check, entry_head,
 };
 use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::part::{PartWriter, Range};
 use tidegauge_schemas::process::{Cost, Ended, Losses, ProcessInfo};
-use tidegauge_schemas::rows::{SlotRows, site_rows};
+use tidegauge_schemas::rows::SlotRows;
 use tidegauge_schemas::run::RunInfo;
+use tidegauge_schemas::string_rows::string_rows;
 use tidegauge_schemas::version::FORMAT_VERSION;
 use tidegauge_schemas::{CheckpointKind, EventKind, Table};
 
@@ -178,12 +178,8 @@ impl TraceBuilder {
         }
         let ids: Vec<u32> = (1..=strings.len()).collect();
         for ids in ids.chunks(part_rows) {
-            let sites: Vec<(u32, JournalString)> = ids
-                .iter()
-                .filter_map(|&id| Some((id, strings.get(id)?.clone())))
-                .filter(|(_, string)| string.used == StringUse::Site)
-                .collect();
-            if sites.is_empty() {
+            let rows = string_rows(Table::Sites, ids.iter().copied(), &strings, &clock);
+            if rows.num_rows() == 0 {
                 continue;
             }
             let mut part = PartWriter::create(
@@ -192,7 +188,7 @@ impl TraceBuilder {
                 Table::Sites,
                 "built",
             )?;
-            part.write(&site_rows(sites.iter().map(|(id, string)| (*id, string)), &clock))?;
+            part.write(&rows)?;
             part.seal(Range { first: u64::from(ids[0]), last: u64::from(ids[ids.len() - 1]) })?;
         }
         Ok(run)

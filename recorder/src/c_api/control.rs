@@ -5,20 +5,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::active::active;
+use crate::handle::Handle;
 use crate::recorder::{Recorder, RecorderBuilder};
 use crate::recover::recover;
 
-use super::handle::Handle;
 use super::options::TidegaugeOptions;
 use super::status::{Failure, TidegaugeStatus, asked, checked};
 use super::text::{copy_out, path};
 
 fn start(builder: Option<RecorderBuilder>) -> Result<TidegaugeStatus, Failure> {
     let Some(builder) = builder else { return Ok(TidegaugeStatus::Off) };
-    let mut kept = Handle::get_or_make().lock();
-    let recorder = builder.start()?;
-    kept.run = Some(recorder.run().to_owned());
-    kept.recorder = Some(recorder);
+    Handle::get_or_make().start(builder)?;
     Ok(TidegaugeStatus::Ok)
 }
 
@@ -72,12 +69,10 @@ pub unsafe extern "C" fn tidegauge_start_with(options: *const TidegaugeOptions) 
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_stop() -> TidegaugeStatus {
     checked(|| {
-        // The lock is not held while the rest is sealed.
-        let recorder = Handle::get().and_then(|handle| handle.lock().recorder.take());
-        match recorder.map(Recorder::stop).transpose()? {
-            Some(_) => Ok(TidegaugeStatus::Ok),
-            None => Ok(TidegaugeStatus::Off),
-        }
+        Ok(match Handle::get().map(Handle::stop).transpose()?.flatten() {
+            Some(_) => TidegaugeStatus::Ok,
+            None => TidegaugeStatus::Off,
+        })
     })
 }
 

@@ -7,7 +7,7 @@
 //! lock that the path of a record never sees.
 
 mod control;
-mod handle;
+mod events;
 mod options;
 mod recording;
 mod status;
@@ -17,6 +17,12 @@ pub use control::{
     TidegaugeRecovered, tidegauge_dropped_records, tidegauge_is_on, tidegauge_recover, tidegauge_run_path,
     tidegauge_start, tidegauge_start_from_environment, tidegauge_start_with, tidegauge_stop,
     tidegauge_version,
+};
+pub use events::{
+    TIDEGAUGE_ANY_STREAM, TIDEGAUGE_EVENT_ALLOC, TIDEGAUGE_EVENT_BASELINE, TIDEGAUGE_EVENT_FREE,
+    TIDEGAUGE_EVENT_FREE_COMPLETED, TIDEGAUGE_EVENT_FREE_REQUESTED, TIDEGAUGE_EVENT_SEGMENT_ALLOC,
+    TIDEGAUGE_EVENT_SEGMENT_FREE, TIDEGAUGE_EVENT_SEGMENT_MAP, TIDEGAUGE_EVENT_SEGMENT_UNMAP,
+    tidegauge_event,
 };
 pub use options::{
     TidegaugeOptions, tidegauge_options_free, tidegauge_options_from_environment, tidegauge_options_new,

@@ -259,6 +259,15 @@ pub extern "C" fn tidegauge_free(device: i16, address: *const c_void) {
     }
 }
 
+/// Records what happened to a block, if there is one that is the program's.
+pub(super) fn record_block(address: *const c_void, call: impl FnOnce()) {
+    record(|_| {
+        if is_the_programs(address) {
+            call();
+        }
+    });
+}
+
 /// Whether there is a block, and it is not the recorder's own.
 #[inline(always)]
 fn is_the_programs(address: *const c_void) -> bool {

@@ -15,7 +15,7 @@ pub(crate) struct Open {
     /// Chunks before that which were set aside.
     pub(crate) aside: Vec<u64>,
     /// String ids from here on are open.
-    pub(crate) sites_end: u64,
+    pub(crate) strings_end: u64,
 }
 
 impl Open {
@@ -25,8 +25,8 @@ impl Open {
     }
 
     /// Whether everything in the range of string ids is sealed.
-    pub(crate) const fn are_sites_sealed(&self, ids: Range) -> bool {
-        ids.last < self.sites_end
+    pub(crate) const fn are_strings_sealed(&self, ids: Range) -> bool {
+        ids.last < self.strings_end
     }
 }
 
@@ -57,12 +57,12 @@ mod tests {
 
     #[test]
     fn a_chunk_that_was_set_aside_opens_what_is_around_it() {
-        let open = Open { chunks_end: 24, aside: vec![8], sites_end: 5 };
+        let open = Open { chunks_end: 24, aside: vec![8], strings_end: 5 };
         let sealed = |first, last| open.are_chunks_sealed(Range { first, last });
         assert!(sealed(0, 7) && sealed(9, 23));
         assert!(!sealed(0, 8) && !sealed(8, 8) && !sealed(0, 23) && !sealed(9, 24));
-        assert!(open.are_sites_sealed(Range { first: 1, last: 4 }));
-        assert!(!open.are_sites_sealed(Range { first: 1, last: 5 }));
+        assert!(open.are_strings_sealed(Range { first: 1, last: 4 }));
+        assert!(!open.are_strings_sealed(Range { first: 1, last: 5 }));
         assert!(!OpenSet::default().get().are_chunks_sealed(Range { first: 0, last: 0 }), "nothing is known");
     }
 }

@@ -3,7 +3,7 @@
 //! It has a place in the run, a journal and a sealer like any other; it does not sample its own process, and says in
 //! `process.json` what it watches.
 
-use tidegauge_schemas::process::{DeviceInfo, Watched};
+use tidegauge_schemas::process::Watched;
 
 use super::{Recorder, RecorderBuilder};
 use crate::active::Active;
@@ -23,31 +23,9 @@ impl Recorder {
         self.active
     }
 
-    /// Id of the run, by which other processes of the same job find it.
-    pub(crate) fn run_id(&self) -> &str {
-        &self.info.run_id
-    }
-
     /// Host that this process records on.
     pub(crate) fn host(&self) -> &str {
         &self.info.host
-    }
-
-    /// Adds what cannot be recorded, one line each, to `process.json`: at once, so that it is there after a crash.
-    pub(crate) fn add_notes(&mut self, notes: impl IntoIterator<Item = String>) -> Result<()> {
-        let before = self.info.notes.len();
-        for note in notes {
-            if !self.info.notes.contains(&note) {
-                self.info.notes.push(note);
-            }
-        }
-        if self.info.notes.len() == before { Ok(()) } else { self.write_info() }
-    }
-
-    /// Says which devices there are.
-    pub(crate) fn set_devices(&mut self, devices: Vec<DeviceInfo>) -> Result<()> {
-        self.info.devices = devices;
-        self.write_info()
     }
 
     /// Says what is known of the watched program.
@@ -59,10 +37,6 @@ impl Recorder {
     /// What recording could not do, so far.
     pub(crate) fn notes(&self) -> &[String] {
         &self.info.notes
-    }
-
-    fn write_info(&self) -> Result<()> {
-        Ok(self.info.write(&self.target.process_file())?)
     }
 }
 

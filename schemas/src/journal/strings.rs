@@ -32,6 +32,8 @@ pub enum StringUse {
     Name,
     /// An allocation site: its first line is the name, the others its stack.
     Site,
+    /// A module of the model: a JSON object of what is known of it.
+    Module,
 }
 
 /// The head word of an entry.
@@ -116,6 +118,7 @@ impl StringTable {
         let used = match (head >> 24) & 0xFF {
             0 => StringUse::Name,
             1 => StringUse::Site,
+            2 => StringUse::Module,
             _ => return None,
         };
         let (seq, ticks) = (word_at(bytes, at + 8)?, word_at(bytes, at + 16)?);
