@@ -11,8 +11,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
+import timeit
 
 import psutil
 import torch
@@ -22,6 +21,8 @@ import tidegauge as tg
 #: As many rounds as it takes to see past a busy neighbour; each case has its turn in each.
 ROUNDS = 15
 SPAN = tg.span("forward")
+USE_SPAN = "with SPAN: pass"
+CHECKPOINT = "tg.checkpoint('after_forward')"
 
 
 def by_hand() -> dict[str, float]:
@@ -31,24 +32,6 @@ def by_hand() -> dict[str, float]:
     else:
         allocated, cached = 0.0, 0.0
     return {"cpu": psutil.Process().memory_info().rss / 1024**2, "gpu_allocated": allocated, "gpu_cached": cached}
-
-
-def checkpoint() -> None:
-    tg.checkpoint("after_forward")
-
-
-def span() -> None:
-    with SPAN:
-        pass
-
-
-def nothing() -> None:
-    pass
-
-
-def with_nothing() -> None:
-    with NOTHING:
-        pass
 
 
 class Nothing:
@@ -64,12 +47,9 @@ class Nothing:
 NOTHING = Nothing()
 
 
-def nanos(call: Callable[[], object], calls: int) -> float:
-    """Of one call; the loop around it included."""
-    began = time.perf_counter_ns()
-    for _ in range(calls):
-        call()
-    return (time.perf_counter_ns() - began) / calls
+def nanos(statement: str, runs: int) -> float:
+    """Of one run of the statement, in a loop as bare as Python has it."""
+    return timeit.timeit(statement, globals=globals(), number=runs) / runs * 1e9
 
 
 def main() -> None:
@@ -77,20 +57,20 @@ def main() -> None:
     measured: dict[str, list[float]] = {}
     fast, slow = 20_000, 500
 
-    def measure(name: str, call: Callable[[], object], calls: int) -> None:
-        measured.setdefault(name, []).append(nanos(call, calls))
+    def measure(name: str, statement: str, runs: int) -> None:
+        measured.setdefault(name, []).append(nanos(statement, runs))
 
     try:
         for number in range(ROUNDS):
-            measure("an empty call", nothing, fast)
-            measure("`with` of an empty Python class", with_nothing, fast)
-            measure("by hand: psutil and torch's counters", by_hand, slow)
-            measure("checkpoint, off", checkpoint, fast)
-            measure("prebuilt span, off", span, fast)
+            measure("nothing: the loop", "pass", fast)
+            measure("`with` of an empty Python class", "with NOTHING: pass", fast)
+            measure("by hand: psutil and torch's counters", "by_hand()", slow)
+            measure("checkpoint, off", CHECKPOINT, fast)
+            measure("prebuilt span, off", USE_SPAN, fast)
             for counters in ("sampled", "fresh"):
                 tg.start(f"{folder}/{counters}-{number}", counters=counters)
-                measure(f"checkpoint, {counters}", checkpoint, fast)
-                measure(f"prebuilt span, {counters}", span, fast)
+                measure(f"checkpoint, {counters}", CHECKPOINT, fast)
+                measure(f"prebuilt span, {counters}", USE_SPAN, fast)
                 if tg.dropped_records():
                     raise SystemExit("records were dropped: what was measured is not recording")
                 tg.stop()

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGE = ROOT / "recorder" / "python" / "python"
+#: Where the package lies, unless an installed one is to be tested.
+IS_INSTALLED = os.environ.get("TIDEGAUGE_PACKAGE") == "installed"
+PACKAGE = [] if IS_INSTALLED else [str(ROOT / "recorder" / "python" / "python")]
 
 
 def binaries() -> Path:
@@ -35,7 +37,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGAUGE")}
     for key in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         kept.pop(key, None)
-    paths = [str(PACKAGE), *filter(None, [kept.get("PYTHONPATH")])]
+    paths = [*PACKAGE, *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), **more}
 
 
