@@ -95,8 +95,8 @@ pub struct ComparisonRow {
 pub struct Comparison {
     /// The runs, the base first.
     pub rows: Vec<ComparisonRow>,
-    /// True if some run has several processes, of which the worst is shown.
-    pub has_several_processes: bool,
+    /// True if a run has several processes with such a peak, of which the worst is shown.
+    pub is_of_several_processes: bool,
     /// What to know before believing it.
     pub notes: Vec<String>,
 }
@@ -109,6 +109,7 @@ type Picked<'a> = (&'a ProcessFigures, &'a PeakFigure);
 pub fn comparison(runs: &[RunFigures], names: &[String]) -> Comparison {
     let mut rows: Vec<ComparisonRow> = Vec::new();
     let mut notes = Vec::new();
+    let mut is_of_several_processes = false;
     let measure = runs.first().and_then(worst).map(|(_, peak)| peak.measure);
     for (run, name) in runs.iter().zip(names) {
         let picked = measure.and_then(|measure| highest(run, |of| of == measure)).or_else(|| worst(run));
@@ -123,6 +124,7 @@ pub fn comparison(runs: &[RunFigures], names: &[String]) -> Comparison {
             )),
             _ => {}
         }
+        is_of_several_processes |= picked.is_some_and(|(_, peak)| processes_with(run, peak.measure) > 1);
         if let Some((_, peak)) = picked
             && peak.is_lower_bound
         {
@@ -133,7 +135,7 @@ pub fn comparison(runs: &[RunFigures], names: &[String]) -> Comparison {
         }
         rows.push(row);
     }
-    Comparison { rows, has_several_processes: runs.iter().any(|run| run.processes.len() > 1), notes }
+    Comparison { rows, is_of_several_processes, notes }
 }
 
 fn compare(
@@ -210,6 +212,11 @@ fn highest(run: &RunFigures, is_meant: impl Fn(Measure) -> bool) -> Option<Picke
     let peaks =
         run.processes.iter().flat_map(|process| process.peaks.iter().map(move |peak| (process, peak)));
     first_max(peaks.filter(|(_, peak)| is_meant(peak.measure)).map(|picked| (picked, picked.1.bytes)))
+}
+
+fn processes_with(run: &RunFigures, measure: Measure) -> usize {
+    let has = |process: &&ProcessFigures| process.peaks.iter().any(|peak| peak.measure == measure);
+    run.processes.iter().filter(has).count()
 }
 
 /// The first of those with the highest key.

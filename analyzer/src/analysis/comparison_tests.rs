@@ -84,7 +84,7 @@ fn the_base_says_of_what_all_peaks_are_taken() {
     assert_eq!(peak.bytes.delta_share, Some(-0.4));
     assert_eq!(peak.bytes.verdict, Some(Verdict::Lower));
     assert_eq!(compared.notes, Vec::<String>::new());
-    assert!(!compared.has_several_processes);
+    assert!(!compared.is_of_several_processes);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_resident_size_that_both_have_is_found_behind_one_that_only_one_has() {
     let other = run([with_peaks(0, [peak_figure_of_tree()]), with_peaks(1, [rss(80)])]);
     let compared = compare_all([base, other]);
     assert_eq!(peak_of_second(&compared).1, Some(-20));
-    assert!(compared.has_several_processes);
+    assert!(!compared.is_of_several_processes, "a launcher's process is none to choose from");
 }
 
 #[test]
@@ -119,6 +119,7 @@ fn of_several_processes_the_worst_is_shown_and_of_equals_the_first() {
     let ranks = [with_peaks(0, [host(10)]), with_peaks(1, [host(30)]), with_peaks(2, [host(30)])];
     let compared = compare_all([run(ranks)]);
     assert_eq!(compared.rows[0].peak.as_ref().unwrap().process.rank, 1);
+    assert!(compared.is_of_several_processes);
 }
 
 #[test]

@@ -191,7 +191,7 @@ impl Table {
         let shown = self.shown();
         let escaped = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|");
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut text = line(shown.iter().map(|&at| self.columns[at].heading.clone()).collect());
+        let mut text = line(shown.iter().map(|&at| escaped(&self.columns[at].heading)).collect());
         let rule = shown.iter().map(|&at| if self.is_number(at) { "---:" } else { "---" }.to_owned());
         text += &line(rule.collect());
         for row in &self.rows {

@@ -11,11 +11,18 @@ use crate::analysis::{
 /// Runs side by side in a table of who changed: more are too wide for a page.
 const MAX_OTHERS: usize = 4;
 
+/// What figures and verdicts of every comparison mean.
+const HOW_TO_READ: [&str; 2] = [
+    "time per step is the median of the complete steps without the first, ± their median absolute deviation; a verdict \
+     of higher or lower says that the bands of both runs lie apart, by 0.1 % of the memory and 2 % of the time at least",
+    "bands come from within a run: how much machines differ from one run to another they do not know",
+];
+
 /// The runs: one row each, the base first.
 #[must_use]
 pub fn comparison_table(comparison: &Comparison) -> Table {
     let shown = |is_shown: bool, heading: &'static str| if is_shown { heading } else { "" };
-    let several = comparison.has_several_processes;
+    let several = comparison.is_of_several_processes;
     let mut table = Table::new(&[
         ("configuration", "Configuration"),
         ("run", ""),
@@ -207,10 +214,7 @@ pub fn comparison_text(
         out += &table.render(format);
     }
     heading(&mut out, "Notes");
-    let explained = "time per step is the median of the complete steps without the first, ± their median absolute \
-                     deviation; a verdict of higher or lower says that the \
-                     bands of both runs lie apart, by 0.1 % of the memory and 2 % of the time at least";
-    for note in std::iter::once(explained).chain(comparison.notes.iter().map(String::as_str)) {
+    for note in HOW_TO_READ.into_iter().chain(comparison.notes.iter().map(String::as_str)) {
         let mark = if is_markdown { "-" } else { "  •" };
         let _ = writeln!(out, "{mark} {}", printable(note));
     }
