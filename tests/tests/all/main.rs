@@ -6,6 +6,7 @@ mod alerting;
 mod c_api;
 mod clock_step;
 mod command_line;
+mod compare;
 mod damage;
 mod demo;
 mod faults;
