@@ -10,11 +10,14 @@ import sys
 
 
 def _take_away(folder):
-    # type: (str) -> None
-    """This file is found no more, by this interpreter: those that it starts inherit PYTHONPATH as it is."""
+    # type: (str) -> object
+    """This file is found no more, by this interpreter: those that it starts inherit PYTHONPATH as it is.
+
+    Returns the module that this is; an old Python empties one to which nobody holds on.
+    """
     sys.path[:] = [path for path in sys.path if path != folder]
     sys.path_importer_cache.pop(folder, None)
-    sys.modules.pop("sitecustomize", None)
+    return sys.modules.pop("sitecustomize", None)
 
 
 def _start(folder):
@@ -43,12 +46,11 @@ def _find_package():  # type: ignore[no-untyped-def]
 
 def _is_to_record(package):  # type: ignore[no-untyped-def]
     """What the package's rule says: tools and workers do not load the package for it."""
-    from importlib.machinery import SourceFileLoader
-
     name = "tidegauge.launch.rule"
     path = os.path.join(list(package.submodule_search_locations)[0], "launch", "rule.py")
     rule = type(sys)(name)
-    SourceFileLoader(name, path).exec_module(rule)
+    # The class that loads files, without the import of it.
+    type(package.loader)(name, path).exec_module(rule)
     if rule.reason_not_to_record(os.environ, sys.orig_argv, os.getpid()) is None:
         return True
     return os.environ.get("TIDEGAUGE_CHILDREN") == "1" and rule.is_fork_server(sys.orig_argv)
@@ -90,7 +92,7 @@ def _say(line):
 def _run():
     # type: () -> None
     folder = os.path.dirname(os.path.abspath(__file__))
-    _take_away(folder)
+    this = _take_away(folder)  # noqa: F841
     try:
         # What it raises goes to `site`, as without us; if there is none, that is what `site` finds.
         import sitecustomize  # noqa: F401
