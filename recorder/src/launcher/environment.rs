@@ -8,7 +8,8 @@ use super::LaunchConfig;
 use super::bootstrap::Bootstrap;
 use crate::alerts;
 use crate::environment::{
-    ALERTS_VARIABLE, INTERVAL_VARIABLE, OWNER_VARIABLE, RING_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE, WINDOWS_VARIABLE,
+    ALERTS_VARIABLE, INTERVAL_VARIABLE, OWNER_VARIABLE, RING_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE,
+    WINDOWS_VARIABLE,
 };
 
 /// What recorders in the command are told.

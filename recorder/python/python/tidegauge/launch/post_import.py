@@ -40,8 +40,10 @@ class _Finder:
     ) -> ModuleSpec | None:
         if fullname != self._name:
             return None
-        others: list[Any] = [finder for finder in sys.meta_path if finder is not self]
-        found = (finder.find_spec(fullname, path, target) for finder in others if hasattr(finder, "find_spec"))
+        finders: list[Any] = list(sys.meta_path)
+        # Those that would have been asked next: who comes before may ask all again, us among them.
+        behind = finders[finders.index(self) + 1 :] if self in finders else finders
+        found = (finder.find_spec(fullname, path, target) for finder in behind if hasattr(finder, "find_spec"))
         spec: ModuleSpec | None = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             self._follow(spec.loader)
@@ -49,11 +51,12 @@ class _Finder:
 
     def _follow(self, loader: Any) -> None:
         execute = getattr(loader, "exec_module", None)
-        if isinstance(loader, type) or execute is None:
+        if isinstance(loader, type) or execute is None or not hasattr(loader, "__dict__"):
             return
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module
+            # Somebody else who waits for it, of this class too, may have taken it away.
+            vars(loader).pop("exec_module", None)
             execute(module)
             # Not reached if it fails: then it may be tried again, with another loader.
             if self in sys.meta_path:
