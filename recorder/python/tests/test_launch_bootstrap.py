@@ -1,4 +1,4 @@
-"""`tidegauge-record --torch -- python train.py`: our `sitecustomize`, the one that it hides, and who lacks the package."""
+"""`tidegauge-record --torch`: our `sitecustomize`, the one that it hides, and who lacks the package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from launches import command, pids, processes, python, write
 BOOTSTRAP = PACKAGE / "tidegauge" / "bootstrap"
 
 
-def recorded(*words: str | Path, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+def recorded(
+    *words: str | Path, cwd: Path, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs a command under the launcher, into `RUN`."""
     launcher = [program("tidegauge-record"), "-q", "-o", "RUN", "--torch", "--"]
     return command(*launcher, *map(str, words), cwd=cwd, check=check, **environment)
@@ -106,14 +108,18 @@ def test_the_one_that_it_hides_is_what_it_would_be(
     assert len(pids(tmp_path / "RUN")) == 1
 
 
-def test_an_interpreter_without_the_package_is_named_once(tmp_path: Path, environment_of_its_own: Path) -> None:
+def test_an_interpreter_without_the_package_is_named_once(
+    tmp_path: Path, environment_of_its_own: Path
+) -> None:
     interpreter = str(environment_of_its_own)
     script = f"{interpreter} -c 'print(1)'; {interpreter} -c 'print(2)'; {sys.executable} -S -c 'print(3)'"
     # A folder of that name is no package.
     (tmp_path / "lib" / "tidegauge").mkdir(parents=True)
     done = recorded("sh", "-c", script, cwd=tmp_path, PYTHONPATH=str(tmp_path / "lib"))
     assert done.stdout == "1\n2\n3\n"
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"tidegauge: NOT RECORDING inside of {interpreter}: ")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(
+        f"tidegauge: NOT RECORDING inside of {interpreter}: "
+    )
     assert "-m pip install" in done.stderr
     assert pids(tmp_path / "RUN") == []
 
@@ -154,7 +160,9 @@ if __name__ == "__main__":
 
 def test_the_module_with_options_of_its_own_decides_itself(tmp_path: Path) -> None:
     write(tmp_path / "train.py", "import tidegauge as tg; tg.checkpoint('here')")
-    done = recorded(sys.executable, "-m", "tidegauge", "--config", "lr=0.5", "--rank", "2", "train.py", cwd=tmp_path)
+    done = recorded(
+        sys.executable, "-m", "tidegauge", "--config", "lr=0.5", "--rank", "2", "train.py", cwd=tmp_path
+    )
     assert done.stderr.count("tidegauge: trace ") == 1
     assert query(tmp_path / "RUN", "select name, rank from checkpoints") == [{"name": "here", "rank": 2}]
 
@@ -182,7 +190,9 @@ def test_what_a_killed_launcher_left_goes_with_its_recovery(tmp_path: Path) -> N
     # The program did not notice, and ends as ever.
     launcher.stdin.close()
     deadline = time.monotonic() + 60
-    while [process["ended"] for process in processes(tmp_path / "RUN") if process["watched"] is None] != ["clean"]:
+    while [process["ended"] for process in processes(tmp_path / "RUN") if process["watched"] is None] != [
+        "clean"
+    ]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     launcher.stdout.close()
@@ -202,6 +212,8 @@ def test_what_it_costs_an_interpreter_that_does_not_record(tmp_path: Path) -> No
     milliseconds(**child)
     pairs = [(milliseconds(**child), milliseconds(**compiled)) for _ in range(15)]
     more = statistics.median(with_it - without for with_it, without in pairs)
-    print(f"sitecustomize costs a child {more:.1f} ms of {statistics.median(without for _, without in pairs):.1f} ms")
+    print(
+        f"sitecustomize costs a child {more:.1f} ms of {statistics.median(without for _, without in pairs):.1f} ms"
+    )
     assert more < 30, "an import of torch takes seconds"
     assert not (tmp_path / "RUN").exists()

@@ -44,12 +44,26 @@ def test_children_leave_it_to_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["environment", "start", "program"])
 def test_children_record_where_they_are_asked_to(tmp_path: Path, way: str) -> None:
     if way == "start":
-        write(tmp_path / "train.py", WORKERS.replace("    assert tg.is_on()", "    tg.start('RUN', children=True)"))
+        write(
+            tmp_path / "train.py",
+            WORKERS.replace("    assert tg.is_on()", "    tg.start('RUN', children=True)"),
+        )
     else:
         write(tmp_path / "train.py", WORKERS)
     methods = ["spawn", "forkserver", "fork"]
     if way == "program":
-        done = python("-m", "tidegauge", "-q", "--children", "--no-torch", "-o", "RUN", "train.py", *methods, cwd=tmp_path)
+        done = python(
+            "-m",
+            "tidegauge",
+            "-q",
+            "--children",
+            "--no-torch",
+            "-o",
+            "RUN",
+            "train.py",
+            *methods,
+            cwd=tmp_path,
+        )
     elif way == "environment":
         done = python("train.py", *methods, cwd=tmp_path, TIDEGAUGE="RUN", TIDEGAUGE_CHILDREN="1")
     else:
@@ -98,7 +112,9 @@ def test_programs_of_a_shell_record_one_after_the_other(tmp_path: Path) -> None:
     write(tmp_path / "train.py", "import tidegauge as tg; tg.checkpoint('trained')")
     script = f"{sys.executable} prepare.py; {sys.executable} train.py"
     command("bash", "-c", script, cwd=tmp_path, TIDEGAUGE="one", TIDEGAUGE_RUN_ID="job")
-    assert [row["name"] for row in query(tmp_path / "one", "select name from checkpoints order by process")] == [
+    assert [
+        row["name"] for row in query(tmp_path / "one", "select name from checkpoints order by process")
+    ] == [
         "prepared",
         "trained",
     ]

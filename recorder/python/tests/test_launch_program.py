@@ -120,7 +120,15 @@ def test_a_program_ends_as_under_python(tmp_path: Path, end: str) -> None:
 def test_what_cannot_be_run_is_said_as_python_says_it(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write(tmp_path / "package" / "__init__.py", "")
-    lines = ["nowhere.py", "/nowhere/train.py", "empty", "-m nowhere", "-m package", "-m sys", "-m package.nowhere"]
+    lines = [
+        "nowhere.py",
+        "/nowhere/train.py",
+        "empty",
+        "-m nowhere",
+        "-m package",
+        "-m sys",
+        "-m package.nowhere",
+    ]
     for line in lines:
         assert same_as_python(tmp_path, *line.split()).returncode in (1, 2)
     # Of what could not be opened there is no trace.
@@ -130,7 +138,10 @@ def test_what_cannot_be_run_is_said_as_python_says_it(tmp_path: Path) -> None:
 
 
 def test_a_broken_hook_for_exceptions_is_said(tmp_path: Path) -> None:
-    write(tmp_path / "train.py", "import sys\ndef hook(*_): raise ValueError('hook')\nsys.excepthook = hook\n1 / 0\n")
+    write(
+        tmp_path / "train.py",
+        "import sys\ndef hook(*_): raise ValueError('hook')\nsys.excepthook = hook\n1 / 0\n",
+    )
     plain = python("train.py", cwd=tmp_path, check=False)
     recorded = python("-m", "tidegauge", "-q", "-o", "RUN", "train.py", cwd=tmp_path, check=False)
     assert recorded.returncode == plain.returncode == 1
@@ -238,8 +249,13 @@ if "again" not in sys.argv:
 
 
 def test_options_reach_the_recorder(tmp_path: Path) -> None:
-    write(tmp_path / "train.py", "import tidegauge as tg\nwhile tg.is_on() and not tg._native.rss_bytes(): pass\n")
-    options = "--config batch_size=16 --config lr=1e-3 --config model=unet --config amp=true --rank 3 --ring 1000"
+    write(
+        tmp_path / "train.py",
+        "import tidegauge as tg\nwhile tg.is_on() and not tg._native.rss_bytes(): pass\n",
+    )
+    options = (
+        "--config batch_size=16 --config lr=1e-3 --config model=unet --config amp=true --rank 3 --ring 1000"
+    )
     python("-m", "tidegauge", *options.split(), "--interval=20ms", "-oRUN", "train.py", cwd=tmp_path)
     (process,) = processes(tmp_path / "RUN")
     assert process["rank"] == 3 and "1000" in str(process["retention"])
@@ -282,7 +298,11 @@ def test_without_a_name_a_run_is_named_after_the_program(tmp_path: Path) -> None
     for arguments in (["train.py"], ["-m", "train"], ["-c", "pass"]):
         python("-m", "tidegauge", *arguments, cwd=tmp_path)
     names = sorted(path.name for path in (tmp_path / "tidegauge-runs").iterdir())
-    assert [re.sub(r"20\d{6}-\d{6}(-2)?$", "WHEN", name) for name in names] == ["python-WHEN", "train-WHEN", "train-WHEN"]
+    assert [re.sub(r"20\d{6}-\d{6}(-2)?$", "WHEN", name) for name in names] == [
+        "python-WHEN",
+        "train-WHEN",
+        "train-WHEN",
+    ]
     python("-m", "tidegauge", "train.py", cwd=tmp_path, TIDEGAUGE="named")
     assert len(processes(tmp_path / "named")) == 1
     assert os.listdir(tmp_path / "tidegauge-runs") and len(list((tmp_path / "tidegauge-runs").iterdir())) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tidegauge.launch import rule
 
 
@@ -49,7 +48,14 @@ def test_tools_do_not_record(command: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["python train.py", "python pip_train.py", "python -m package.train", "python -c pass", "python conda/train.py", "python"],
+    [
+        "python train.py",
+        "python pip_train.py",
+        "python -m package.train",
+        "python -c pass",
+        "python conda/train.py",
+        "python",
+    ],
 )
 def test_programs_record(command: str) -> None:
     assert rule.reason_not_to_record({"TIDEGAUGE": "runs/a"}, command.split(), 5) is None
@@ -57,7 +63,12 @@ def test_programs_record(command: str) -> None:
     assert rule.reason_not_to_record({"TIDEGAUGE": ""}, command.split(), 5) is not None
 
 
-SPAWNED = ["python", "-c", "from multiprocessing.spawn import spawn_main; spawn_main(1, 2)", "--multiprocessing-fork"]
+SPAWNED = [
+    "python",
+    "-c",
+    "from multiprocessing.spawn import spawn_main; spawn_main(1, 2)",
+    "--multiprocessing-fork",
+]
 TRACKER = ["python", "-c", "from multiprocessing.resource_tracker import main;main(5)"]
 SCRIPT = ["python", "train.py"]
 
@@ -84,6 +95,8 @@ SCRIPT = ["python", "train.py"]
         (SCRIPT, {"TIDEGAUGE_OWNER": "someone"}, True),
     ],
 )
-def test_children_leave_recording_to_their_parent(command: list[str], more: dict[str, str], records: bool) -> None:
+def test_children_leave_recording_to_their_parent(
+    command: list[str], more: dict[str, str], records: bool
+) -> None:
     reason = rule.reason_not_to_record({"TIDEGAUGE": "runs/a", **more}, command, 5)
     assert (reason is None) == records, reason

@@ -124,7 +124,12 @@ tg.checkpoint("after")
     assert [row["name"] for row in rows] == ["before", *attached, "after"]
     failed = bool(more) and way != "no torch"
     assert done.stderr == ("tidegauge: torch is not recorded: of another version\n" if failed else "")
-    notes = [note for process in processes(tmp_path / "RUN") if not process.get("watched") for note in process["notes"]]
+    notes = [
+        note
+        for process in processes(tmp_path / "RUN")
+        if not process.get("watched")
+        for note in process["notes"]
+    ]
     assert ("torch is not recorded: of another version" in notes) == failed
 
 

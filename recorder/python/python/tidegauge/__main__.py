@@ -1,4 +1,4 @@
-"""`python -m tidegauge [OPTIONS] train.py …` records a program that knows nothing of it; see `launch/command.py`."""
+"""`python -m tidegauge [OPTIONS] train.py …` records a program as it is: `launch/command.py`."""
 
 from tidegauge.launch.command import main
 

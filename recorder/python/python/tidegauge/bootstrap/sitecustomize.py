@@ -61,10 +61,16 @@ def _what_is_missing():
     program = sys.executable or "this interpreter"
     if sys.version_info < (3, 10):
         version = "%d.%d" % sys.version_info[:2]
-        return "NOT RECORDING inside of %s: the package tidegauge needs Python 3.10, this is %s" % (program, version)
-    return "NOT RECORDING inside of %s: it has no package tidegauge; `%s -m pip install tidegauge` installs it" % (
-        program,
-        program,
+        return "NOT RECORDING inside of %s: the package tidegauge needs Python 3.10, this is %s" % (
+            program,
+            version,
+        )
+    return (
+        "NOT RECORDING inside of %s: it has no package tidegauge; `%s -m pip install tidegauge` installs it"
+        % (
+            program,
+            program,
+        )
     )
 
 

@@ -6,5 +6,6 @@
     post_import.py   what waits for torch to be imported
     command.py       `python -m tidegauge train.py`: options.py, run_name.py, program.py
 
-`../bootstrap/sitecustomize.py` comes before all of this in interpreters that `tidegauge-record --torch` has started.
+`../bootstrap/sitecustomize.py` comes before all of this in interpreters that `tidegauge-record --torch` has
+started.
 """

@@ -1,4 +1,4 @@
-"""Starts recording when the package is imported and the environment asks for it. Never raises: the program is to run."""
+"""Starts recording at the import of the package if the environment asks for it. Never raises."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG_VARIABLE = "TIDEGAUGE_CONFIG"
 
 
 def start_if_asked() -> None:
-    """Starts recording into the folder that `TIDEGAUGE` names, if this process is one that starts by itself."""
+    """Starts recording into the folder that `TIDEGAUGE` names, if this process starts by itself."""
     try:
         reason = rule.reason_not_to_record(os.environ, sys.orig_argv, os.getpid())
         if reason is None and not _native.is_on():
@@ -52,7 +52,7 @@ def own() -> None:
 
 
 def include_children() -> None:
-    """Has processes that this one starts from now on record as further ones of the run, until recording stops."""
+    """Has processes that this one starts record as further ones of the run, until recording stops."""
     from ..recording import at_stop
 
     run = _native.run_path()

@@ -1,4 +1,4 @@
-"""Has the processes that this one starts record too: forked ones here, others by what they find in their environment."""
+"""Has processes that this one starts record too: forked ones here, others by their environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _is_registered = False
 
 
 def environment(run: str, run_id: str | None) -> dict[str, str]:
-    """The variables by which interpreters that this process starts find the run; without an id they begin one."""
+    """By what interpreters that this process starts find the run; without an id they begin one."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
     if BOOTSTRAP not in paths and not any(os.path.basename(path) == _LAUNCHERS_NAME for path in paths):
         paths.insert(0, BOOTSTRAP)
@@ -29,7 +29,7 @@ def environment(run: str, run_id: str | None) -> dict[str, str]:
 
 
 def include(run: str, run_id: str | None, after_fork: Callable[[], None]) -> Callable[[], None]:
-    """Children started from here on record into `run`, forked ones by calling `after_fork`; returns what ends that."""
+    """Children record into `run` from here on, forked ones by `after_fork`; returns what ends that."""
     global _after_fork, _is_registered
     variables = {**environment(run, run_id), rule.CHILDREN_VARIABLE: "1"}
     before = {name: os.environ.get(name) for name in variables}
@@ -69,7 +69,7 @@ def _is_about_to_execute(frame: FrameType | None) -> bool:
 
 
 def at_end_of_worker(call: Callable[[], object]) -> None:
-    """Has `call` called when a forked worker of `multiprocessing` ends: those leave without what `atexit` holds."""
+    """Has `call` called when a forked worker of `multiprocessing` ends, which leaves out `atexit`."""
     util: Any = sys.modules.get("multiprocessing.util")
     if util is None:
         return

@@ -1,4 +1,4 @@
-"""The command line of `python -m tidegauge`: our options, and behind them a command line as `python` takes it."""
+"""The command line of `python -m tidegauge`: our options, and behind them one as `python` takes it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="python -m tidegauge",
         usage="python -m tidegauge [OPTIONS] SCRIPT | -m MODULE | -c CODE [ARGUMENTS]",
-        description="Records what a Python program does to memory. The program is run in this process, as python runs it.",
+        description="Records what a Python program does to memory. It runs in this process, as under python.",
         epilog="Returns what the program returns; 125 for an error of the command line.",
         allow_abbrev=False,
     )
@@ -93,7 +93,13 @@ def _parser() -> _Parser:
     add("--interval", metavar="TIME", type=_seconds, help="how often to sample, 1ms or more (100ms)")
     add("--ring", metavar="N", type=_count, help="keep the newest N records only")
     add("--windows", metavar="FIRST/EVERY", type=_windows, help="keep the allocations of chosen steps only")
-    add("--alert", metavar="EXPR", action="append", default=[], help="say when a threshold is crossed; several")
+    add(
+        "--alert",
+        metavar="EXPR",
+        action="append",
+        default=[],
+        help="say when a threshold is crossed; several",
+    )
     add("--rank", metavar="N", type=_number, help="the rank, where the environment does not say it")
     add("--config", metavar="KEY=VALUE", type=_pair, action="append", default=[], help="of the run; several")
     add("--no-torch", action="store_true", help="leave torch alone")
@@ -149,7 +155,9 @@ def _number(text: str) -> int:
 def _windows(text: str) -> tuple[int, int]:
     first, _, every = text.partition("/")
     if not (first.isdecimal() and every.isdecimal()) or int(first) == int(every) == 0:
-        raise argparse.ArgumentTypeError("two numbers, as in 10/100: the first 10 steps, and every 100th after")
+        raise argparse.ArgumentTypeError(
+            "two numbers, as in 10/100: the first 10 steps, and every 100th after"
+        )
     return int(first), int(every)
 
 

@@ -1,7 +1,8 @@
 """Calls a function when a module has been imported, and leaves nothing behind in the import system then.
 
-The module's loader, an object of its own for each import, gets an `exec_module` that calls the function afterwards. No
-class of loader is replaced, so `inspect`, `pkgutil` and whoever looks at `__loader__` see what they expect.
+The module's loader, an object of its own for each import, gets an `exec_module` that calls the function
+afterwards. No class of loader is replaced, so `inspect`, `pkgutil` and whoever looks at `__loader__` see what
+they expect.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class _Finder:
         finders: list[Any] = list(sys.meta_path)
         # Those that would have been asked next: who comes before may ask all again, us among them.
         behind = finders[finders.index(self) + 1 :] if self in finders else finders
-        found = (finder.find_spec(fullname, path, target) for finder in behind if hasattr(finder, "find_spec"))
+        found = (
+            finder.find_spec(fullname, path, target) for finder in behind if hasattr(finder, "find_spec")
+        )
         spec: ModuleSpec | None = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             self._follow(spec.loader)
@@ -71,8 +74,9 @@ class _Finder:
 
 
 def _when_initialized(module: ModuleType, spec: ModuleSpec, call: Callable[[], None]) -> None:
-    """For a module whose code runs at this moment, somewhere below on the stack: the end of its import is seen by what
-    the import system then writes into its spec.
+    """For a module whose code runs at this moment, somewhere below on the stack.
+
+    The end of its import is seen by what the import system then writes into its spec.
     """
     before = type(spec)
 
@@ -80,7 +84,7 @@ def _when_initialized(module: ModuleType, spec: ModuleSpec, call: Callable[[], N
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, value)
             if name == "_initializing" and not value:
-                self.__class__ = before
+                self.__class__ = before  # type: ignore[assignment]
                 if sys.modules.get(spec.name) is module:
                     call()
 

@@ -1,7 +1,7 @@
 """Runs a program in this process as `python` would have run it: a script, a module or a line of code.
 
-The module `__main__` that this interpreter has is emptied and becomes the program's, so that whatever finds it by name
-(pickle, `multiprocessing` where it spawns, `inspect`) finds what it is used to.
+The module `__main__` that this interpreter has is emptied and becomes the program's, so that whatever finds
+it by name (pickle, `multiprocessing` where it spawns, `inspect`) finds what it is used to.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class Script:
         if content.startswith(importlib.util.MAGIC_NUMBER):
             code: CodeType = marshal.loads(content[16:])
             return Loaded(code, SourcelessFileLoader("__main__", path), path)
-        return Loaded(compile(content, path, "exec", dont_inherit=True), SourceFileLoader("__main__", path), path)
+        return Loaded(
+            compile(content, path, "exec", dont_inherit=True), SourceFileLoader("__main__", path), path
+        )
 
     def _load_from_within(self) -> Loaded:
         folder = _absolute(self.what)
@@ -192,7 +194,7 @@ def run(program: Program) -> None:
 
 
 def _end_by(error: BaseException) -> NoReturn:
-    """Does what python does with an exception that nobody has caught; of the traceback, our part is left out."""
+    """Does what python does with an exception that nobody has caught; our frames are left out of it."""
     traceback = error.__traceback__
     while traceback is not None and _is_ours(traceback):
         traceback = traceback.tb_next
@@ -212,8 +214,8 @@ def _end_by(error: BaseException) -> NoReturn:
         sys.__excepthook__(type(error), error, traceback)
     if isinstance(error, KeyboardInterrupt):
         try:
-            # An interpreter in which a text was interrupted that it executed dies of SIGINT in the end, once it has
-            # done everything else, as shells want to see it.
+            # An interpreter in which a text was interrupted that it executed dies of SIGINT in the end, once
+            # it has done everything else, as shells want to see it.
             exec("raise KeyboardInterrupt")
         except KeyboardInterrupt:
             raise SystemExit(_INTERRUPTED) from None

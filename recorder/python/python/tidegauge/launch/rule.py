@@ -1,9 +1,10 @@
 """Who records by itself: the first process of a rank, and no tool.
 
-A process that starts by itself says so in `TIDEGAUGE_OWNER=PID:RANK`, which its children inherit: data-loader workers,
-helpers run by `subprocess`, workers that compile. They leave recording to it unless `TIDEGAUGE_CHILDREN=1`. Processes
-that a shell starts one after the other have inherited nothing, and each is a first one; so are the workers of a
-launcher, whose rank is another than that of who has started the launcher, if anybody records there.
+A process that starts by itself says so in `TIDEGAUGE_OWNER=PID:RANK`, which its children inherit: data-loader
+workers, helpers run by `subprocess`, workers that compile. They leave recording to it unless
+`TIDEGAUGE_CHILDREN=1`. Processes that a shell starts one after the other have inherited nothing, and each is
+a first one; so are the workers of a launcher, whose rank is another than that of who has started the
+launcher, if anybody records there.
 
 This file is loaded alone, without the package, by `bootstrap/sitecustomize.py`: it imports nothing.
 """
@@ -29,7 +30,8 @@ _NO_RANK = "-"
 #: Programs in Python that train nothing: what is to be recorded is what they start, if that.
 _TOOLS = frozenset(
     """
-    torchrun torch.distributed.run torch.distributed.launch accelerate accelerate-launch accelerate.commands.launch
+    torchrun torch.distributed.run torch.distributed.launch
+    accelerate accelerate-launch accelerate.commands.launch
     deepspeed deepspeed.launcher.runner deepspeed.launcher.launch
     jupyter jupyter-lab jupyter-notebook jupyter-server jupyterlab notebook tensorboard wandb
     pip ensurepip venv virtualenv compileall conda mamba poetry pipx pipenv tox nox
@@ -38,13 +40,16 @@ _TOOLS = frozenset(
 #: Ends of paths of helpers that frameworks start as scripts.
 _HELPER_PATHS = ("/torch/_inductor/compile_worker/__main__.py", "/torch/_inductor/compile_worker")
 #: Beginnings of what helpers of `multiprocessing` are told to execute.
-_HELPER_CODE = ("from multiprocessing.resource_tracker import", "from multiprocessing.semaphore_tracker import")
+_HELPER_CODE = (
+    "from multiprocessing.resource_tracker import",
+    "from multiprocessing.semaphore_tracker import",
+)
 _FORK_SERVER_CODE = "from multiprocessing.forkserver import"
 _SPAWNED_CODE = "from multiprocessing.spawn import"
 
 
 def what_runs(command: Sequence[str]) -> tuple[str, str]:
-    """What an interpreter's command line has it run: `("-m", module)`, `("-c", code)` or `("", path of a script)`."""
+    """What a command line has an interpreter run: `("-m", module)`, `("-c", code)` or `("", script)`."""
     words = iter(command[1:])
     for word in words:
         if word.startswith("--"):
