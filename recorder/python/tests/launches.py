@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import tidegauge
 from conftest import clean_environment
+
+#: The folder that the package is found in, that of the sources or where it is installed.
+LIBRARY = Path(tidegauge.__file__).resolve().parents[1]
 
 
 def python(

@@ -14,10 +14,10 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, clean_environment, program, query
-from launches import command, pids, processes, python, write
+from conftest import clean_environment, program, query
+from launches import LIBRARY, command, pids, processes, python, write
 
-BOOTSTRAP = PACKAGE / "tidegauge" / "bootstrap"
+BOOTSTRAP = LIBRARY / "tidegauge" / "bootstrap"
 
 
 def recorded(
@@ -91,7 +91,7 @@ def test_the_one_that_it_hides_is_what_it_would_be(
     if text is not None:
         write(site, text)
     write(tmp_path / "train.py", STATE)
-    paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(PACKAGE)])}
+    paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(LIBRARY)])}
     interpreter = str(environment_of_its_own)
     plain = command(interpreter, "train.py", cwd=tmp_path, check=False, **paths)
     done = recorded(interpreter, "train.py", cwd=tmp_path, check=False, **paths)
@@ -125,7 +125,7 @@ def test_an_interpreter_without_the_package_is_named_once(
 
 
 def test_a_package_that_cannot_be_imported_is_said(tmp_path: Path) -> None:
-    shutil.copytree(PACKAGE / "tidegauge" / "launch", tmp_path / "lib" / "tidegauge" / "launch")
+    shutil.copytree(LIBRARY / "tidegauge" / "launch", tmp_path / "lib" / "tidegauge" / "launch")
     write(tmp_path / "lib" / "tidegauge" / "__init__.py", "raise ImportError('half of it is missing')")
     done = recorded(sys.executable, "-c", "print(1)", cwd=tmp_path, PYTHONPATH=str(tmp_path / "lib"))
     assert done.stdout == "1\n"
@@ -207,7 +207,7 @@ def test_what_it_costs_an_interpreter_that_does_not_record(tmp_path: Path) -> No
         return 1e3 * (time.perf_counter() - began)
 
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path / "compiled")}
-    paths = os.pathsep.join([str(BOOTSTRAP), str(PACKAGE)])
+    paths = os.pathsep.join([str(BOOTSTRAP), str(LIBRARY)])
     child = {"TIDEGAUGE": str(tmp_path / "RUN"), "TIDEGAUGE_OWNER": "1:-", "PYTHONPATH": paths, **compiled}
     milliseconds(**child)
     pairs = [(milliseconds(**child), milliseconds(**compiled)) for _ in range(15)]

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, program, query
-from launches import command, pids, processes, python, write
+from conftest import program, query
+from launches import LIBRARY, command, pids, processes, python, write
 
 #: Each begins with a package `late` that can be imported, and `called` that says how often it was waited for it.
 BEGIN = """
@@ -109,7 +109,7 @@ import torch
 tg.checkpoint("after")
 """
     write(tmp_path / "train.py", text)
-    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "lib"), str(PACKAGE)])}
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "lib"), str(LIBRARY)])}
     words = [sys.executable, "train.py"]
     if way == "launcher":
         words = [program("tidegauge-record"), "-q", "-o", "RUN", "--torch", "--", *words]

@@ -238,7 +238,8 @@ def _has_main(path: str) -> bool:
 
 def _absolute(path: str) -> str:
     """As python itself makes them: nothing is resolved."""
-    return os.getcwd() if path == "." else os.path.join(os.getcwd(), path)
+    is_here = path == "." and sys.version_info >= (3, 11)
+    return os.getcwd() if is_here else os.path.join(os.getcwd(), path)
 
 
 def _is_first_path_ours() -> bool:
