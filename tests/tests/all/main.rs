@@ -18,6 +18,7 @@ mod launcher;
 mod launcher_kills;
 mod launcher_ranks;
 mod launcher_signals;
+mod launcher_torch;
 mod merging;
 mod merging_killed;
 mod recording;
