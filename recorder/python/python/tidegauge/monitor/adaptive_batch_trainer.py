@@ -73,8 +73,8 @@ class AdaptiveBatchTrainer:
         total: Any = 0.0
         batches = 0
         for batches, batch in enumerate(loader, start=1):
-            with trace.step(self._steps, batch_size=self.current_batch_size) as step:
-                loss = self._train_on(batch)
+            with trace.step(self._steps) as step:
+                loss, step.batch_size = self._train_on(batch)
                 step.loss = loss
             self._steps += 1
             # Summed where it lies: reading each loss would wait for the device each time.
@@ -91,6 +91,9 @@ class AdaptiveBatchTrainer:
             return self.current_batch_size
         self._host_peaks = []
         state = TrainingState(self.model, self.optimizer)
+        # Not before each trial: it takes a good part of a second in a large program.
+        gc.collect()
+        self._return_memory()
         try:
             found = largest_passing(
                 lambda size: self._fits(source, state, size), self.current_batch_size, low, high
@@ -107,7 +110,6 @@ class AdaptiveBatchTrainer:
         if self._would_exhaust_host(size):
             return False
         state.drop_gradients()
-        self._return_memory()
         try:
             with trace.span("batch size trial"):
                 peak_bytes = self._peak_of_step(source, size)
@@ -147,8 +149,8 @@ class AdaptiveBatchTrainer:
         each_bytes = max(higher_bytes - lower_bytes, 0) / (larger - smaller)
         return higher_bytes + each_bytes * (size - larger) - resident_bytes > _SAFE_PART * spare_bytes
 
-    def _train_on(self, batch: Any) -> Any:
-        """A step; returns the loss, detached."""
+    def _train_on(self, batch: Any) -> tuple[Any, int | None]:
+        """A step; returns the loss, detached, and how many samples it was of, if that can be told."""
         import torch
 
         try:
@@ -170,7 +172,7 @@ class AdaptiveBatchTrainer:
             loss.backward()
         with trace.span("optimizer"):
             self.optimizer.step()
-        return loss.detach()
+        return loss.detach(), len(output) if isinstance(output, torch.Tensor) and output.dim() else None
 
     def _memory_mb(self) -> float:
         """What is judged by the budget, now."""
@@ -180,7 +182,7 @@ class AdaptiveBatchTrainer:
         return max(MemoryReading.now(device).gpu_allocated_mb for device in devices)
 
     def _return_memory(self) -> None:
-        gc.collect()
+        """Gives back what trials left, so that it does not count against the next one."""
         release_cached_memory()
         if not cuda_devices_of(self.model):
             return_free_memory()

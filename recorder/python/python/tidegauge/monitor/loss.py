@@ -17,7 +17,7 @@ def loss_text(loss: Any) -> str:
     if number is not None:
         return f"{number:.6f}"
     try:
-        return str(loss.detach() if hasattr(loss, "detach") else loss)
+        return str(loss.detach() if _is_torch(loss) else loss)
     except Exception:
         return type(loss).__name__
 
@@ -33,8 +33,7 @@ def loss_value(loss: Any, may_wait: bool) -> float | None:
         if isinstance(loss, (int, float)):
             return float(loss)
         native = _native(loss)
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(native, torch.Tensor):
+        if _is_torch(native):
             if native.device.type != "cpu" and not may_wait:
                 return None
             return float(native.detach().double().mean() if native.numel() != 1 else native.detach())
@@ -63,6 +62,11 @@ def _is_array(loss: Any) -> bool:
     except Exception:
         return False
     return bool(size != 1)
+
+
+def _is_torch(loss: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(loss, torch.Tensor)
 
 
 def _is_phiflow(loss: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from . import memory_plot, trace
 from .cuda import cuda_in_use
 from .lines import label_of, memory_line, print_line, with_prefix
-from .memory_reading import MemoryReading
+from .memory_reading import MemoryReading, mb
 
 
 class MemoryMonitor:
@@ -141,9 +141,10 @@ class MemoryMonitor:
             if not self._is_of_gpu and reading.gpu_allocated_bytes is not None:
                 self._is_of_gpu = True
                 self.memory_log[:] = [0.0] * len(self.memory_log)
-            held_mb = reading.gpu_allocated_mb if self._is_of_gpu else reading.cpu_mb
-            self.time_log.append(time.monotonic() - self._start_seconds)
-            self.memory_log.append(held_mb)
+            held_bytes = reading.gpu_allocated_bytes if self._is_of_gpu else reading.cpu_bytes
+            if held_bytes is not None:
+                self.time_log.append(time.monotonic() - self._start_seconds)
+                self.memory_log.append(mb(held_bytes))
             trace.memory(reading)
         except Exception:
             pass
