@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import tidegauge.monitor
 from conftest import clean_environment, query, summary
 
@@ -77,12 +76,12 @@ def test_examples_can_be_chosen() -> None:
     assert "no such example: nothing" in examples("nothing", code=2)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_any_terminal_will_do(encoding: str) -> None:
+def test_any_terminal_will_do() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tidegauge.examples", "black-box", "batch"],
         capture_output=True,
-        env=clean_environment(PYTHONIOENCODING=encoding),
+        env=clean_environment(PYTHONIOENCODING="ascii"),
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+    assert b"data_to_gpu \\u2192 forward" in done.stdout

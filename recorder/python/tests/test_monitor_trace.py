@@ -54,10 +54,8 @@ with track_memory("after the trace"):
     assert names(run, "span_begin") == ["outer", "inner", "an operation", "failing"]
     assert names(run, "span_end") == ["inner", "outer", "an operation", "failing"]
     # There is no GPU: its counters are absent, not 0. Each checkpoint has resident memory.
-    metrics = query(
-        run,
-        "select metric, count(*) as n from samples where seq in (select seq from checkpoints) group by metric",
-    )
+    of_checkpoints = "where seq in (select seq from checkpoints)"
+    metrics = query(run, f"select metric, count(*) as n from samples {of_checkpoints} group by metric")
     assert not [row for row in metrics if "torch" in row["metric"]]
     assert [row["n"] for row in metrics if row["metric"] == "rss_bytes"] == [6 + 8]
 

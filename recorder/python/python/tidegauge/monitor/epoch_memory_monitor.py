@@ -1,5 +1,4 @@
-"""`EpochMemoryMonitor`: three calls in a training loop or one in a loss function, switched by
-configuration."""
+"""`EpochMemoryMonitor`: three calls in a training loop, or one in a loss function."""
 
 from __future__ import annotations
 
@@ -148,8 +147,7 @@ class EpochMemoryMonitor:
             evaluations.finish()
 
     def monitor_loss(self, function: Callable[..., Any]) -> MonitoredLoss:
-        """The function, whose every call is told to `on_loss_evaluation`; see
-        `tidegauge.monitor.monitor_loss`."""
+        """The function, whose every call `on_loss_evaluation` is told of; see `MonitoredLoss`."""
         from .monitored_loss import MonitoredLoss
 
         return MonitoredLoss(function, self)

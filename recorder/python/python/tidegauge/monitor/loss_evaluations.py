@@ -64,8 +64,7 @@ class LossEvaluations:
         self._printed_seconds = now_seconds
 
     def finish(self) -> None:
-        """The optimization has ended: prints what it held at the most, how far it came, and how memory
-        grew."""
+        """The optimization has ended: prints its peak, how far it came, and how memory grew."""
         reading = MemoryReading.now(self.device)
         peak_bytes = self._window.close()
         trace.memory(reading, peak_bytes)

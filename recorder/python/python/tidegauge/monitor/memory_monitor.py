@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from . import memory_plot, trace
+from . import trace
 from .cuda import cuda_in_use
 from .lines import label_of, memory_line, print_line, with_prefix
 from .memory_reading import MemoryReading, mb
@@ -69,8 +69,7 @@ class MemoryMonitor:
 
     @staticmethod
     def print_memory_usage(prefix: str = "", device: Any = None) -> None:
-        """Prints `PREFIX: CPU: x MB | GPU Allocated: y MB | GPU Reserved: z MB`, and marks the moment in the
-        trace."""
+        """Prints `PREFIX: CPU: x MB | GPU Allocated: y MB | GPU Reserved: z MB`, and marks the moment."""
         reading = MemoryReading.now(device)
         print_line(with_prefix(prefix, memory_line(reading)))
         trace.mark(label_of(prefix).strip() or "memory usage", reading)
@@ -104,8 +103,7 @@ class MemoryMonitor:
         self._read()
 
     def plot_memory_usage(self, path: str | os.PathLike[str] | None = None) -> str | None:
-        """Writes the plot as SVG, prints maximum, average and final figure and where the plot is, and returns
-        that.
+        """Writes the plot as SVG, prints maximum, average, final figure and path, and returns the path.
 
         `path` is the file, replaced if it is there; without one it is `memory_usage.svg` in the working
         directory, or the first of `memory_usage-2.svg` … that is free. While a trace is open and the program
@@ -118,6 +116,8 @@ class MemoryMonitor:
         if not readings:
             print_line("\nMemory Statistics:\n  no readings yet: start_monitoring() takes them")
             return None
+        from . import memory_plot
+
         held_mb = [held for _, held in readings]
         written = memory_plot.write(readings, "GPU allocated" if self._is_of_gpu else "Process RSS", path)
         print_line("\nMemory Statistics:")

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from . import trace
 
@@ -61,6 +58,9 @@ def _free_name() -> Path:
 
 
 def _write_by_program(target: Path) -> bool:
+    import shutil
+    import subprocess
+
     run = trace.run_path() if trace.is_open() else None
     program = shutil.which("tidegauge")
     if run is None or program is None:
@@ -107,7 +107,7 @@ def svg(readings: Sequence[tuple[float, float]], what: str) -> str:
     parts = [
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
         ' xmlns="http://www.w3.org/2000/svg" role="img" font-family="Helvetica, Arial, sans-serif">',
-        f"<title>{_TITLE}</title>\n<desc>{escape(what)}: {summary}</desc>",
+        f"<title>{_TITLE}</title>\n<desc>{_escaped(what)}: {summary}</desc>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
         _text(16, 28, _TITLE, _INK, size=18),
         _text(16, 50, f"{what}: {summary}", _MUTED),
@@ -177,4 +177,9 @@ def _rule(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "
 
 def _text(x: float, y: float, text: str, colour: str, anchor: str = "start", size: int = 12) -> str:
     place = f'x="{x}" y="{y}" text-anchor="{anchor}"'
-    return f'<text {place} font-size="{size}" fill="{colour}">{escape(text)}</text>'
+    return f'<text {place} font-size="{size}" fill="{colour}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    # `xml.sax.saxutils` would import urllib, http and ssl.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

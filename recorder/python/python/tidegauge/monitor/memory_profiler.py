@@ -29,8 +29,7 @@ class MemoryProfiler:
     def profile_operation(
         self, operation: Callable[[], Result], operation_name: str = "Operation"
     ) -> tuple[Result, dict[str, float]]:
-        """Runs `operation()`; returns its result and by how much each figure changed, which it prints as
-        well.
+        """Runs `operation()`; returns its result and by how much each figure changed, and prints that.
 
         What PyTorch's allocator holds in reserve is given back first, so that the operation has to take what
         it needs. In the trace it is a span. An exception passes through.

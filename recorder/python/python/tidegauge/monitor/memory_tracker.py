@@ -34,8 +34,7 @@ class MemoryTracker:
         trace.mark(name, reading)
 
     def print_summary(self) -> None:
-        """Prints a table: each moment, what was held, and how much more that was than at the moment
-        before."""
+        """Prints a table: each moment, what was held, and how much more that was than before."""
         if not self.records:
             print_line("No memory records available")
             return
@@ -51,8 +50,7 @@ class MemoryTracker:
             before = record
 
     def get_peak_memory(self) -> dict[str, float]:
-        """The highest of the recorded figures, MB: `cpu_peak_mb`, `gpu_peak_mb`; what was between them is not
-        known."""
+        """The highest of the recorded figures, MB: `cpu_peak_mb`, `gpu_peak_mb`."""
         return {
             "cpu_peak_mb": max((record["cpu_memory_mb"] for record in self.records), default=0.0),
             "gpu_peak_mb": max((record["gpu_memory_allocated_mb"] for record in self.records), default=0.0),

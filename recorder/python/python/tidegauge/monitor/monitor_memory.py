@@ -26,8 +26,7 @@ def monitor_memory(
 
 
 def monitor_memory(name: Any = None, device: Any = None, verbose: bool = True) -> Any:
-    """Has each call of a function print what `track_memory` prints of a block; `verbose=False` prints
-    nothing.
+    """Has each call of a function print what `track_memory` prints of a block, unless `verbose=False`.
 
     Without a name it is the function's. Of an asynchronous function it is told once it has ended, from
     beginning to end, other tasks included; of a generator, asynchronous or not, once it is exhausted or

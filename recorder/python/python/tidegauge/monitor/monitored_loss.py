@@ -39,8 +39,7 @@ class MonitoredLoss:
         return result
 
     def finish(self) -> None:
-        """The optimization has ended; see `EpochMemoryMonitor.on_optimization_end`. The next call begins
-        another."""
+        """Ends the optimization as `EpochMemoryMonitor.on_optimization_end`; the next call begins another."""
         self.evaluations = 0
         self.monitor.on_optimization_end()
 
@@ -57,8 +56,7 @@ class MonitoredLoss:
 def monitor_loss(
     function: Callable[..., Any], monitor: EpochMemoryMonitor | None = None, verbose_evaluations: int = 5
 ) -> MonitoredLoss:
-    """Prints the first evaluations of a loss function, records every one, and tells how the optimization
-    went.
+    """Prints the first evaluations of a loss, records every one, and tells how the optimization went.
 
     `monitor` is the one that prints; without it there is a new one that prints the first
     `verbose_evaluations`.

@@ -7,8 +7,7 @@ from typing import Any
 
 
 def device_of(model: Any) -> Any:
-    """The device of the model's first parameter or buffer, which its input goes to; the CPU if it has
-    none."""
+    """The device of the model's first parameter or buffer, where its input goes; else the CPU."""
     import torch
 
     for tensors in (model.parameters(), model.buffers()):
@@ -24,8 +23,7 @@ def cuda_devices_of(model: Any) -> list[int]:
 
 
 def map_tensors(function: Callable[[Any], Any], value: Any) -> Any:
-    """The value with `function` applied to the tensors in its tuples, lists and mappings, whose types
-    stay."""
+    """The value with `function` applied to the tensors in it; tuples, lists and mappings keep their types."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -40,8 +38,7 @@ def map_tensors(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def rebuilt(mapping: Mapping[Any, Any], parts: dict[Any, Any]) -> Any:
-    """A mapping of the same type with these parts; a dict where the type takes none (the outputs of some
-    libraries)."""
+    """A mapping of the same type with these parts; a dict where the type cannot be made of them."""
     try:
         return type(mapping)(parts)  # type: ignore[call-arg]
     except TypeError:

@@ -103,8 +103,7 @@ class TrainingState:
 
 
 class _Generators:
-    """States of the random generators of Python, NumPy and torch, on the host and on the devices of the
-    parameters."""
+    """States of the random generators of Python, NumPy and torch, on the host and on devices."""
 
     def __init__(self, torch: Any, parameters: list[Any]) -> None:
         self._torch = torch
