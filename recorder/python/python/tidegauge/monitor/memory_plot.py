@@ -121,17 +121,13 @@ def svg(readings: Sequence[tuple[float, float]], what: str) -> str:
         f'<g transform="translate(24 {(_TOP + _BOTTOM) / 2}) rotate(-90)">'
         + _text(0, 0, "Memory Usage (MB)", _INK, "middle")
         + "</g>",
-        _rule(_LEFT, y(average), _RIGHT, y(average), _AVERAGE, ' stroke-dasharray="6 4"'),
         f'<polyline fill="none" stroke="{_CURVE}" stroke-width="2" points="{points}"/>',
         f'<circle cx="{x(peak_at)}" cy="{y(highest)}" r="4" fill="{_PEAK}"/>',
         _text(label_x, y(highest) - 8, f"maximum {highest:.1f} MB", _PEAK, anchor),
-        _text(
-            _RIGHT - 4 if not near_end else _LEFT + 6,
-            y(average) + 16,
-            f"average {average:.1f} MB",
-            _AVERAGE,
-            "end" if not near_end else "start",
-        ),
+        # Above the curve, and named outside of the frame, where no curve is.
+        _rule(_LEFT, y(average), _RIGHT, y(average), _AVERAGE, ' stroke-dasharray="6 4" stroke-width="2"'),
+        _rule(_RIGHT - 148, 24, _RIGHT - 116, 24, _AVERAGE, ' stroke-dasharray="6 4" stroke-width="2"'),
+        _text(_RIGHT, 28, f"average {average:.1f} MB", _AVERAGE, "end"),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -176,8 +172,9 @@ def _rule(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "
 
 
 def _text(x: float, y: float, text: str, colour: str, anchor: str = "start", size: int = 12) -> str:
-    place = f'x="{x}" y="{y}" text-anchor="{anchor}"'
-    return f'<text {place} font-size="{size}" fill="{colour}">{_escaped(text)}</text>'
+    # A white edge keeps it legible on a curve.
+    look = f'font-size="{size}" fill="{colour}" stroke="#ffffff" stroke-width="3" paint-order="stroke"'
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" {look}>{_escaped(text)}</text>'
 
 
 def _escaped(text: str) -> str:
