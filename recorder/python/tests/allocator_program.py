@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder_sink import WORKSPACE
+from conftest import query
 
-ANALYZER = Path(os.environ.get("TIDEGAUGE_ANALYZER", WORKSPACE / "target" / "debug" / "tidegauge"))
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "python"
 SECONDS = 300
@@ -119,13 +118,6 @@ class Ran:
                     replay.unknown_frees.append(event)
                 total -= size or 0
         return replay
-
-
-def query(run: Path, sql: str) -> list[dict[str, Any]]:
-    """Rows of a trace by SQL, as the analyzer gives them."""
-    done = subprocess.run([ANALYZER, "query", run, sql, "--json"], capture_output=True, text=True, check=True)
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

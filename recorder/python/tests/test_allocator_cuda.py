@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from allocator_program import PACKAGE, TESTS, environment
+from conftest import query, summary
 
 sys.path.insert(0, str(PACKAGE))
 
@@ -36,7 +38,7 @@ class Told(ctypes.Structure):
 
 KINDS = {{number: name for number, name in enumerate(
     "alloc free free_requested free_completed segment_alloc segment_free segment_map segment_unmap oom annotate "
-    "snapshot baseline".split())}} | {{-1: "OOM"}}
+    "snapshot baseline".split(), 1)}} | {{-1: "OOM"}}
 
 def told():
     count = fake.fake_told(None, 0)
@@ -127,6 +129,35 @@ fake.fake_trace(ctypes.c_size_t(0), 0, ctypes.c_size_t(1), ctypes.c_size_t(1), c
 assert told() == []
 """
     )
+
+
+def test_the_recorder_understands_it(tmp_path: Path) -> None:
+    """The numbers of kinds are the recorder's, and the analyzer's curves are the allocator's."""
+    trace = tmp_path / "run"
+    run(
+        f"""
+from tidegauge import _native
+fake.fake_set(b"native", 1)
+_native.start({str(trace)!r})
+fake.fake_use(0, 3, 1000, 0)
+assert attach(module._Functions.of(_native.functions()))[0] == "DONE"
+fake.fake_use(0, 9, 500, 0)
+fake.fake_use(0, 3, 0, 0)
+for action in range(7):
+    fake.fake_trace(ctypes.c_size_t(1), action, ctypes.c_size_t(0x1000), ctypes.c_size_t(100), ctypes.c_uint64(0))
+fake.fake_trace(ctypes.c_size_t(1), 8, ctypes.c_size_t(7), ctypes.c_size_t(800), ctypes.c_uint64(0))
+_native.stop()
+"""
+    )
+    rows = query(trace, "select kind, device, size_bytes from events order by seq")
+    kinds = [row["kind"] for row in rows if row["device"] == 1 and row["size_bytes"] != 64 * 4096]
+    assert kinds == [
+        "alloc", "free_requested", "free_completed", "segment_alloc", "segment_free", "segment_map", "segment_unmap",
+        "oom",
+    ], rows
+    device = next(device for device in summary(trace)["devices"] if device["device"] == 0)
+    assert device["peak_allocated_bytes"] == 1500 and device["peak_reserved_bytes"] == 64 * 4096
+    assert device["end_active_bytes"] == 500
 
 
 def test_what_is_there_comes_first() -> None:

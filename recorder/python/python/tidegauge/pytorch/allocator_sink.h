@@ -23,20 +23,20 @@
 
 namespace tidegauge {
 
-// Codes of tidegauge_event.
+// Codes of tidegauge_event: TIDEGAUGE_EVENT_… in tidegauge.h, and of the journal.
 enum class Event : int32_t {
-  Alloc = 0,
-  Free = 1,
-  FreeRequested = 2,
-  FreeCompleted = 3,
-  SegmentAlloc = 4,
-  SegmentFree = 5,
-  SegmentMap = 6,
-  SegmentUnmap = 7,
-  Oom = 8,
-  Annotate = 9,
-  Snapshot = 10,
-  Baseline = 11,
+  Alloc = 1,
+  Free = 2,
+  FreeRequested = 3,
+  FreeCompleted = 4,
+  SegmentAlloc = 5,
+  SegmentFree = 6,
+  SegmentMap = 7,
+  SegmentUnmap = 8,
+  Oom = 9,
+  Annotate = 10,
+  Snapshot = 11,
+  Baseline = 12,
 };
 
 constexpr int16_t kHost = -1;

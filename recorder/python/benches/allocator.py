@@ -1,5 +1,4 @@
-"""Measures what following torch's CPU allocator costs: `python allocator_cost.py`, on a machine that does
-nothing else.
+"""What following torch's CPU allocator costs: `python benches/allocator.py`, on a machine that does nothing else.
 
 Off, on without a recording, and recording take turns, so that what the machine does meanwhile falls on all of
 them. The thread's own time is counted, not that of other processes on its core.
@@ -8,18 +7,14 @@ them. The thread's own time is counted, not that of other processes on its core.
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+import torch
 
-import torch  # noqa: E402
-from recorder_sink import RecorderSink  # noqa: E402
-
-from tidegauge.pytorch.extension import AllocatorExtension  # noqa: E402
+from tidegauge import _native
+from tidegauge.pytorch.extension import AllocatorExtension
 
 BLOCKS = 20_000
 STEPS = 20
@@ -57,10 +52,8 @@ def trainer(compiled: bool) -> Callable[[], float]:
     return train
 
 
-def compare(
-    what: str, unit: str, measure: Callable[[], float], extension: AllocatorExtension, sink: RecorderSink
-) -> None:
-    functions = sink.functions()
+def compare(what: str, unit: str, measure: Callable[[], float], extension: AllocatorExtension) -> None:
+    functions = _native.functions()
     found: dict[str, list[float]] = {"off": [], "no recording": [], "recording": []}
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         for turn in range(TURNS):
@@ -68,9 +61,9 @@ def compare(
             found["off"].append(measure())
             extension.install_cpu(functions)
             found["no recording"].append(measure())
-            sink.start(f"{folder}/{turn}")
+            _native.start(f"{folder}/{turn}")
             found["recording"].append(measure())
-            sink.stop()
+            _native.stop()
             extension.uninstall_cpu()
     medians = {name: statistics.median(values) for name, values in found.items()}
     for name, median in medians.items():
@@ -84,11 +77,10 @@ def main() -> None:
     extension = AllocatorExtension()
     extension.load()
     print(f"loaded in {time.monotonic() - started:.2f} s")
-    sink = RecorderSink()
     allocate()
-    compare("torch.empty(1024) and its free", "ns", allocate, extension, sink)
-    compare("a step", "µs", trainer(compiled=False), extension, sink)
-    compare("a step of a compiled model", "µs", trainer(compiled=True), extension, sink)
+    compare("torch.empty(1024) and its free", "ns", allocate, extension)
+    compare("a step", "µs", trainer(compiled=False), extension)
+    compare("a step of a compiled model", "µs", trainer(compiled=True), extension)
 
 
 if __name__ == "__main__":
