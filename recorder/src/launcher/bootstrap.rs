@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use crate::environment::TORCH_VARIABLE;
 use crate::ticks;
 
-/// What interpreters execute before anything else.
-const SITECUSTOMIZE: &str = include_str!("../../python/python/tidegauge/bootstrap/sitecustomize.py");
 /// By this name `tidegauge.launch.children` knows that there is one.
 const FOLDER: &str = "tidegauge-bootstrap";
 /// Folders in it bear the names of interpreters of which it has been said that they lack the package.
@@ -33,7 +31,7 @@ pub(crate) struct Bootstrap {
 impl Bootstrap {
     /// Makes it in `journal`, which does not outlive a recovery, or in a folder of its own where that has a name that
     /// cannot stand in a list of paths. Others may not write there, since it is executed.
-    pub(crate) fn make(journal: &Path) -> io::Result<Self> {
+    pub(crate) fn make(journal: &Path, sitecustomize: &str) -> io::Result<Self> {
         let journal = std::path::absolute(journal)?;
         let inside = journal.join(FOLDER);
         let made = if can_be_listed(&inside) {
@@ -49,7 +47,7 @@ impl Bootstrap {
         };
         private_folder(&made.folder)?;
         private_folder(&made.folder.join(TOLD))?;
-        std::fs::write(made.folder.join("sitecustomize.py"), SITECUSTOMIZE)?;
+        std::fs::write(made.folder.join("sitecustomize.py"), sitecustomize)?;
         Ok(made)
     }
 
@@ -89,10 +87,10 @@ mod tests {
         for (name, is_inside) in [("journal", true), ("a:b", false)] {
             let journal = folder.path().join(name);
             std::fs::create_dir(&journal).unwrap();
-            let bootstrap = Bootstrap::make(&journal).unwrap();
+            let bootstrap = Bootstrap::make(&journal, "pass").unwrap();
             assert_eq!(bootstrap.folder.starts_with(&journal), is_inside);
             let written = std::fs::read_to_string(bootstrap.folder.join("sitecustomize.py")).unwrap();
-            assert_eq!(written, SITECUSTOMIZE);
+            assert_eq!(written, "pass");
             let [(_, paths), _] = bootstrap.variables();
             assert_eq!(std::env::split_paths(&paths).next(), Some(bootstrap.folder.clone()));
             let root = bootstrap.root.clone();

@@ -36,7 +36,10 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
     if let (Err(error), Some(recording)) = (become_subreaper(), &recording) {
         recording.note(format!("processes whose parent has ended are not found: {error}"));
     }
-    let bootstrap = recording.as_ref().filter(|_| config.is_torch_recorded).and_then(bootstrap);
+    let bootstrap = recording
+        .as_ref()
+        .zip(config.sitecustomize)
+        .and_then(|(recording, source)| bootstrap(recording, source));
     let variables = recording.as_ref().map(|recording| {
         environment::variables(recording.run(), recording.run_id(), config, bootstrap.as_ref())
     });
@@ -107,8 +110,8 @@ fn open(config: &LaunchConfig, command: &[OsString]) -> Result<Option<Recording>
 }
 
 /// What Python interpreters are to find; the command runs without if that cannot be.
-fn bootstrap(recording: &Recording) -> Option<Bootstrap> {
-    let made = Bootstrap::make(recording.journal_folder());
+fn bootstrap(recording: &Recording, sitecustomize: &str) -> Option<Bootstrap> {
+    let made = Bootstrap::make(recording.journal_folder(), sitecustomize);
     let said = made.map_err(|error| {
         let line = format!("--torch: interpreters cannot be given what starts recording in them: {error}");
         say(&line);

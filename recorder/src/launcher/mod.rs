@@ -80,8 +80,9 @@ pub struct LaunchConfig {
     pub duration: Option<Duration>,
     /// A signal that is not passed on, but asks recorders in the command to write what they keep.
     pub dump_signal: Option<i32>,
-    /// Whether Python interpreters in the command are to record by themselves, and torch in them.
-    pub is_torch_recorded: bool,
+    /// What Python interpreters in the command are to execute before anything else, so that they record by themselves,
+    /// and torch in them; none if they are to be left alone.
+    pub sitecustomize: Option<&'static str>,
     /// Whether a command that cannot be recorded is not to be started.
     pub is_strict: bool,
     /// Whether nothing is to be printed but what is wrong.
@@ -103,7 +104,7 @@ impl LaunchConfig {
             on_alert: None,
             duration: None,
             dump_signal: None,
-            is_torch_recorded: false,
+            sitecustomize: None,
             is_strict: false,
             is_quiet: false,
             at_start: AtStart::default(),

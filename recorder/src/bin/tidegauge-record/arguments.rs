@@ -10,6 +10,10 @@ use tidegauge_recorder::launcher::{
     AtStart, InProcess, LaunchConfig, MIN_INTERVAL, OWN_ERROR, Target, signal_number,
 };
 
+/// What `--torch` has interpreters execute first: the Python package's own file. It is here and not in the library, which
+/// is built without it into that package.
+const SITECUSTOMIZE: &str = include_str!("../../../python/python/tidegauge/bootstrap/sitecustomize.py");
+
 /// Record the memory of any program: its processes, its devices, its node. Seal what a crash left
 #[derive(Debug, Parser)]
 #[command(
@@ -113,7 +117,7 @@ impl Launch {
             on_alert: self.on_alert,
             duration: self.duration,
             dump_signal: self.dump_signal,
-            is_torch_recorded: self.torch,
+            sitecustomize: self.torch.then_some(SITECUSTOMIZE),
             is_strict: self.strict,
             is_quiet: self.quiet,
             at_start,
