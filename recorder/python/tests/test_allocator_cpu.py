@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from allocator_program import query, run_program
+from allocator_program import OTHERS, query, run_program
 
 TRAINING = """
 def make():
@@ -222,35 +222,14 @@ work()
 
 
 def test_raw_allocate_gives_and_takes_blocks(tmp_path: Path) -> None:
-    # In C++, since Python does not reach it; compiled as the extension is.
-    (tmp_path / "raw.cpp").write_text(
-        """
-#include <c10/core/Allocator.h>
-#include <cstring>
-extern "C" __attribute__((visibility("default"))) int raw() {
-  c10::Allocator* allocator = c10::GetAllocator(c10::DeviceType::CPU);
-  if (allocator->raw_deleter() == nullptr) return 1;
-  void* block = allocator->raw_allocate(777);
-  std::memset(block, 1, 777);
-  c10::DataPtr clone = allocator->clone(block, 777);
-  if (clone.get() == block || std::memcmp(clone.get(), block, 777) != 0) return 2;
-  if (!allocator->is_simple_data_ptr(clone) || clone.get_deleter() != allocator->raw_deleter()) return 3;
-  allocator->raw_deallocate(block);
-  allocator->raw_deallocate(allocator->raw_allocate(0));
-  return 0;
-}
-"""
-    )
     ran = run_program(
-        """
-from pathlib import Path
-from tidegauge.pytorch.compiled_library import CompiledLibrary, TorchBuild
-library = CompiledLibrary(TorchBuild.installed(), Path("raw.cpp")).open()[0]
+        OTHERS
+        + """
 sink.start(RUN)
 extension.install_cpu(functions)
-say(library.raw())
+say(others.raw())
 extension.uninstall_cpu()
-say(library.raw())
+say(others.raw())
 sink.stop()
 """,
         tmp_path,

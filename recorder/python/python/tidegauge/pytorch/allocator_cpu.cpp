@@ -78,7 +78,7 @@ class RecordingAllocator final : public c10::Allocator {
  public:
   // `deleter` is a function of this object's own that calls `release`.
   RecordingAllocator(c10::Allocator* inner, c10::DeleterFnPtr deleter)
-      : inner_(inner), inner_deleter_(inner->raw_deleter()), deleter_(deleter) {}
+      : inner_(inner), is_raw_(inner->raw_deleter() != nullptr), deleter_(deleter), inner_deleter_(inner->raw_deleter()) {}
 
   c10::DataPtr allocate(size_t bytes) {
     return take(bytes);
@@ -89,7 +89,7 @@ class RecordingAllocator final : public c10::Allocator {
   }
 
   c10::DeleterFnPtr raw_deleter() const {
-    return inner_deleter_ != nullptr ? deleter_ : nullptr;
+    return is_raw_ ? deleter_ : nullptr;
   }
 
   void copy_data(void* to, const void* from, std::size_t bytes) const {
@@ -97,8 +97,9 @@ class RecordingAllocator final : public c10::Allocator {
   }
 
   bool is_simple_data_ptr(const c10::DataPtr& block) const {
-    if (const auto* wrapped = block.cast_context<Wrapped>(&Wrapped::release)) {
-      return is_simple_by(*inner_, wrapped->block, 0);
+    // Of a simple one torch takes the context for the address.
+    if (block.get_deleter() == &Wrapped::release) {
+      return false;
     }
     return is_simple_by(*inner_, block, 0);
   }
@@ -109,13 +110,14 @@ class RecordingAllocator final : public c10::Allocator {
     if (layer.is_outermost()) {
       sink.free(kHost, block);
     }
-    inner_deleter_(block);
+    inner_deleter_.load(std::memory_order_relaxed)(block);
   }
 
   // Has the free of a block recorded that the inner allocator made before we were there. Returns whether it will be.
   bool adopt(c10::DataPtr& block) const {
-    return inner_deleter_ != nullptr && block.get() == block.get_context() &&
-        block.compare_exchange_deleter(inner_deleter_, deleter_);
+    const c10::DeleterFnPtr inner_deleter = inner_deleter_.load(std::memory_order_relaxed);
+    return inner_deleter != nullptr && block.get() == block.get_context() &&
+        block.compare_exchange_deleter(inner_deleter, deleter_);
   }
 
   bool has_made(const c10::DataPtr& block) const {
@@ -146,12 +148,11 @@ class RecordingAllocator final : public c10::Allocator {
     const bool is_recorded = layer.is_outermost() && is_recording.load(std::memory_order_relaxed);
     c10::DataPtr block = take_inner(bytes, is_recorded);
     void* const address = block.get();
-    if (inner_deleter_ != nullptr) {
-      // An allocator that breaks its promise of a raw deleter is left alone.
-      if (address != block.get_context() || !block.compare_exchange_deleter(inner_deleter_, deleter_)) {
+    if (!exchange_deleter(block)) {
+      // One that breaks its promise of a raw deleter is left alone, and where nothing was allocated there is nothing to do.
+      if (is_raw_ || address == nullptr) {
         return block;
       }
-    } else if (address != nullptr) {
       const c10::Device device = block.device();
       auto wrapped = std::make_unique<Wrapped>();
       wrapped->block = std::move(block);
@@ -163,6 +164,23 @@ class RecordingAllocator final : public c10::Allocator {
       sink.alloc(kHost, address, bytes);
     }
     return block;
+  }
+
+  // Puts our deleter in the place of the inner one, if the block's context is its address. An allocator that promises
+  // nothing may have one deleter all the same: it is learned from the first block.
+  bool exchange_deleter(c10::DataPtr& block) const {
+    if (block.get() != block.get_context()) {
+      return false;
+    }
+    c10::DeleterFnPtr known = inner_deleter_.load(std::memory_order_relaxed);
+    if (C10_UNLIKELY(known == nullptr)) {
+      if (block.get() == nullptr || block.get_deleter() == nullptr) {
+        return false;
+      }
+      inner_deleter_.compare_exchange_strong(known, block.get_deleter());
+      known = inner_deleter_.load(std::memory_order_relaxed);
+    }
+    return block.compare_exchange_deleter(known, deleter_);
   }
 
   c10::DataPtr take_inner(size_t bytes, bool is_recorded) const {
@@ -178,8 +196,10 @@ class RecordingAllocator final : public c10::Allocator {
   }
 
   c10::Allocator* const inner_;
-  const c10::DeleterFnPtr inner_deleter_;
+  const bool is_raw_;
   const c10::DeleterFnPtr deleter_;
+  // Of blocks whose context is their address; null until it is known, the same from then on.
+  mutable std::atomic<c10::DeleterFnPtr> inner_deleter_;
 };
 
 // A raw deleter gets an address and nothing else, so each allocator has a deleter of its own, which knows it by number.
