@@ -52,7 +52,8 @@ OTHERS = f"""
 from pathlib import Path
 from tidegauge.pytorch.compiled_library import CompiledLibrary, TorchBuild
 import ctypes
-others = CompiledLibrary(TorchBuild.installed(), Path({str(TESTS)!r}) / "other_allocators.cpp").open()[1]
+TESTS = {str(TESTS)!r}
+others = CompiledLibrary(TorchBuild.installed(), Path(TESTS) / "other_allocators.cpp").open()[1]
 others.present.restype = ctypes.c_void_p
 others.blocks_alive.restype = ctypes.c_int64
 """

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include <c10/core/Allocator.h>
 
@@ -105,6 +107,23 @@ EXPORT int takes_priority(int priority) {
   const bool is_taken = c10::GetAllocator(kCpu) == &other;
   c10::SetAllocator(kCpu, there, static_cast<uint8_t>(priority));
   return is_taken;
+}
+
+// Threads that allocate and free blocks large enough to be mapped anew each time: the kernel gives an address that one
+// thread has let go of to the next that asks.
+EXPORT void churn(int threads, int count) {
+  std::vector<std::thread> all;
+  for (int number = 0; number < threads; number++) {
+    all.emplace_back([count] {
+      c10::Allocator* const allocator = c10::GetAllocator(kCpu);
+      for (int turn = 0; turn < count; turn++) {
+        const c10::DataPtr block = allocator->allocate(size_t{40} << 20);
+      }
+    });
+  }
+  for (std::thread& thread : all) {
+    thread.join();
+  }
 }
 
 // 0 if raw allocation works as the allocator says that it does.

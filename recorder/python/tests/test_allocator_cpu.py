@@ -289,6 +289,30 @@ sink.stop()
     assert counted == {"n": 40_000, "threads": 8}
 
 
+def test_an_address_that_goes_from_thread_to_thread_is_never_alive_twice(tmp_path: Path) -> None:
+    ran = run_program(
+        OTHERS
+        + """
+sink.start(RUN)
+extension.install_cpu(functions)
+churn = CompiledLibrary(TorchBuild.installed(), Path(TESTS) / "other_allocators.cpp").open()[0].churn
+churn(4, 5000)
+sink.mark("joined")
+extension.uninstall_cpu()
+sink.stop()
+""",
+        tmp_path,
+    )
+    replay = ran.replay()
+    assert not replay.alive_twice and not replay.unknown_frees
+    assert replay.at_marks["joined"] == {}
+    reused: dict[int, set[int | None]] = {}
+    for event in ran.events():
+        if event.kind == "alloc" and event.address is not None:
+            reused.setdefault(event.address, set()).add(event.thread)
+    assert any(len(threads) > 1 for threads in reused.values()), "nothing was tried"
+
+
 def test_a_failed_allocation_is_recorded_and_raised_as_ever(tmp_path: Path) -> None:
     ran = run_program(
         """
