@@ -1,7 +1,8 @@
-"""Measures what following torch's CPU allocator costs: `python allocator_cost.py`, on a machine that does nothing else.
+"""Measures what following torch's CPU allocator costs: `python allocator_cost.py`, on a machine that does
+nothing else.
 
-Off, on without a recording, and recording take turns, so that what the machine does meanwhile falls on all of them. The
-thread's own time is counted, not that of other processes on its core.
+Off, on without a recording, and recording take turns, so that what the machine does meanwhile falls on all of
+them. The thread's own time is counted, not that of other processes on its core.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def allocate() -> float:
 def trainer(compiled: bool) -> Callable[[], float]:
     """Microseconds for a step of a small model."""
     torch.manual_seed(1)
-    model = torch.nn.Sequential(torch.nn.Linear(256, 512), torch.nn.GELU(), torch.nn.Linear(512, 256), torch.nn.LayerNorm(256))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(256, 512), torch.nn.GELU(), torch.nn.Linear(512, 256), torch.nn.LayerNorm(256)
+    )
     optimizer = torch.optim.Adam(model.parameters())
     called = torch.compile(model) if compiled else model
     batch = torch.randn(64, 256)
@@ -54,7 +57,9 @@ def trainer(compiled: bool) -> Callable[[], float]:
     return train
 
 
-def compare(what: str, unit: str, measure: Callable[[], float], extension: AllocatorExtension, sink: RecorderSink) -> None:
+def compare(
+    what: str, unit: str, measure: Callable[[], float], extension: AllocatorExtension, sink: RecorderSink
+) -> None:
     functions = sink.functions()
     found: dict[str, list[float]] = {"off": [], "no recording": [], "recording": []}
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
@@ -69,7 +74,8 @@ def compare(what: str, unit: str, measure: Callable[[], float], extension: Alloc
             extension.uninstall_cpu()
     medians = {name: statistics.median(values) for name, values in found.items()}
     for name, median in medians.items():
-        print(f"{what:34} {name:14} {median:10.1f} {unit}  {median - medians['off']:+8.1f}  x {median / medians['off']:.3f}")
+        more, times = median - medians["off"], median / medians["off"]
+        print(f"{what:32} {name:14} {median:10.1f} {unit} {more:+9.1f} x {times:.3f}")
 
 
 def main() -> None:

@@ -38,7 +38,8 @@ def say(value):
     print(json.dumps(value), flush=True)
 
 def live_storages():
-    # Of every tensor that Python knows: address and bytes of its storage. By type, since proxies answer for others.
+    # Of every tensor that Python knows: address and bytes of its storage. By type, since proxies answer for
+    # others.
     found = {}
     for thing in gc.get_objects():
         if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
@@ -130,19 +131,35 @@ def query(run: Path, sql: str) -> list[dict[str, Any]]:
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of programs: both folders to import from, and no GPU."""
     path = os.pathsep.join([str(PACKAGE), str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "", **(more or {})}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+        **(more or {}),
+    }
 
 
 def run_program(
-    program: str, folder: Path, arguments: list[str] | None = None, more: Mapping[str, str] | None = None, status: int = 0
+    program: str,
+    folder: Path,
+    arguments: list[str] | None = None,
+    more: Mapping[str, str] | None = None,
+    status: int = 0,
 ) -> Ran:
-    """Runs `program`, from a file so that it can be spawned anew. The test fails if it ends with another status."""
+    """Runs `program` from a file, so that it can be spawned anew. Another status at its end fails the test."""
     script = folder / "program.py"
     script.write_text(PRELUDE + textwrap.dedent(program))
     run = folder / "run"
     command = [sys.executable, str(script), str(run), *(arguments or [])]
     done = subprocess.run(
-        command, env=environment(more), capture_output=True, text=True, timeout=SECONDS, cwd=folder, check=False
+        command,
+        env=environment(more),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=folder,
+        check=False,
     )
     assert done.returncode == status, f"ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     said = [json.loads(line) for line in done.stdout.splitlines() if line[:1] in '{["0123456789tfn-']

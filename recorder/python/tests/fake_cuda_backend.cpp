@@ -1,6 +1,7 @@
-// A CUDA allocator without CUDA, for tests of what listens to one: two devices of one segment each, cut into blocks of 4 KiB,
-// whose trace and snapshot are those of torch's own (c10/cuda/CUDACachingAllocator.cpp, torch 2.2 to 2.15): entries come
-// under the device's lock, a snapshot puts an entry SNAPSHOT that says device 0, devices are taken one after the other.
+// A CUDA allocator without CUDA, for tests of what listens to one: two devices of one segment each, cut into
+// blocks of 4 KiB, whose trace and snapshot are those of torch's own (c10/cuda/CUDACachingAllocator.cpp,
+// torch 2.2 to 2.15): entries come under the device's lock, a snapshot puts an entry SNAPSHOT that says
+// device 0, devices are taken one after the other.
 //
 // And the other end: functions of a recorder that keep what they are told.
 
@@ -52,8 +53,10 @@ struct FakeBackend final : caching::CUDAAllocator {
     return reinterpret_cast<void*>(0x100 + device);
   }
 
-  void trace(size_t device, Entry::Action action, size_t address, size_t size, DeviceIndex told, c10::MempoolId_t pool) {
-    const Entry entry(action, told, address, size, action == Entry::SNAPSHOT ? nullptr : stream(device), pool, {});
+  void trace(size_t device, Entry::Action action, size_t address, size_t size, DeviceIndex told,
+             c10::MempoolId_t pool) {
+    const Entry entry(action, told, address, size, action == Entry::SNAPSHOT ? nullptr : stream(device), pool,
+                      {});
     for (const auto& tracker : devices[device].trackers) {
       tracker(entry);
     }
@@ -124,7 +127,8 @@ struct FakeBackend final : caching::CUDAAllocator {
     TORCH_CHECK(static_cast<size_t>(device) < kDevices, "Invalid device argument ", static_cast<int>(device));
     c10::CachingDeviceAllocator::DeviceStats stats;
     int64_t value = 0;
-    for (auto* bytes : {&stats.allocated_bytes, &stats.active_bytes, &stats.reserved_bytes, &stats.requested_bytes}) {
+    for (auto* bytes :
+         {&stats.allocated_bytes, &stats.active_bytes, &stats.reserved_bytes, &stats.requested_bytes}) {
       (*bytes)[0].current = ++value;
       (*bytes)[0].peak = ++value;
     }
@@ -144,57 +148,76 @@ struct FakeBackend final : caching::CUDAAllocator {
   c10::DataPtr allocate(size_t) override {
     return {};
   }
-  void copy_data(void*, const void*, std::size_t) const override {}
+  void copy_data(void*, const void*, std::size_t) const override {
+  }
   void* raw_alloc(size_t) override {
     return nullptr;
   }
   void* raw_alloc_with_stream(size_t, cudaStream_t) override {
     return nullptr;
   }
-  void raw_delete(void*) override {}
-  void init(int) override {}
+  void raw_delete(void*) override {
+  }
+  void init(int) override {
+  }
   double getMemoryFraction(DeviceIndex) override {
     return 1;
   }
-  void setMemoryFraction(double, DeviceIndex) override {}
+  void setMemoryFraction(double, DeviceIndex) override {
+  }
   std::vector<caching::StreamSegmentSize> getExpandableSegmentSizes(DeviceIndex) override {
     return {};
   }
-  void enable(bool) override {}
+  void enable(bool) override {
+  }
   bool isEnabled() const override {
     return true;
   }
-  void emptyCache(c10::MempoolId_t) override {}
-  void cacheInfo(DeviceIndex, size_t*) override {}
+  void emptyCache(c10::MempoolId_t) override {
+  }
+  void cacheInfo(DeviceIndex, size_t*) override {
+  }
   void* getBaseAllocation(void*, size_t*) override {
     return nullptr;
   }
-  void recordStream(const c10::DataPtr&, c10::cuda::CUDAStream) override {}
-  void beginAllocateToPool(DeviceIndex, c10::MempoolId_t, std::function<bool(cudaStream_t)>) override {}
-  void endAllocateToPool(DeviceIndex, c10::MempoolId_t) override {}
-  void releasePool(DeviceIndex, c10::MempoolId_t) override {}
+  void recordStream(const c10::DataPtr&, c10::cuda::CUDAStream) override {
+  }
+  void beginAllocateToPool(DeviceIndex, c10::MempoolId_t, std::function<bool(cudaStream_t)>) override {
+  }
+  void endAllocateToPool(DeviceIndex, c10::MempoolId_t) override {
+  }
+  void releasePool(DeviceIndex, c10::MempoolId_t) override {
+  }
   caching::ShareableHandle shareIpcHandle(void*) override {
     return {};
   }
   std::shared_ptr<void> getIpcDevPtr(std::string) override {
     return nullptr;
   }
-  void recordHistory(bool, c10::CachingDeviceAllocator::CreateContextFn, size_t, c10::CachingDeviceAllocator::RecordContext,
-                     bool, const std::vector<std::string>&) override {}
-  void attachOutOfMemoryObserver(caching::OutOfMemoryObserver) override {}
-  void attachOomRejectionObserver(caching::OomRejectionObserver) override {}
-  void enablePeerAccess(DeviceIndex, DeviceIndex) override {}
+  void recordHistory(bool, c10::CachingDeviceAllocator::CreateContextFn, size_t,
+                     c10::CachingDeviceAllocator::RecordContext, bool,
+                     const std::vector<std::string>&) override {
+  }
+  void attachOutOfMemoryObserver(caching::OutOfMemoryObserver) override {
+  }
+  void attachOomRejectionObserver(caching::OomRejectionObserver) override {
+  }
+  void enablePeerAccess(DeviceIndex, DeviceIndex) override {
+  }
   cudaError_t memcpyAsync(void*, int, const void*, int, size_t, cudaStream_t, bool) override {
     return cudaSuccess;
   }
   std::shared_ptr<caching::AllocatorState> getCheckpointState(DeviceIndex, c10::MempoolId_t) override {
     return nullptr;
   }
-  caching::CheckpointDelta setCheckpointPoolState(DeviceIndex, std::shared_ptr<caching::AllocatorState>) override {
+  caching::CheckpointDelta setCheckpointPoolState(DeviceIndex,
+                                                  std::shared_ptr<caching::AllocatorState>) override {
     return {};
   }
-  void resetAccumulatedStats(DeviceIndex) override {}
-  void resetPeakStats(DeviceIndex) override {}
+  void resetAccumulatedStats(DeviceIndex) override {
+  }
+  void resetPeakStats(DeviceIndex) override {
+  }
 };
 
 FakeBackend& backend() {
@@ -252,7 +275,8 @@ EXPORT void fake_use(size_t device, size_t block, size_t bytes, int is_deferred)
 
 EXPORT void fake_trace(size_t device, int action, size_t address, size_t size, uint64_t pool) {
   const std::lock_guard<std::recursive_mutex> lock(backend().devices[device].mutex);
-  backend().trace(device, static_cast<Entry::Action>(action), address, size, static_cast<DeviceIndex>(device), {0, pool});
+  backend().trace(device, static_cast<Entry::Action>(action), address, size, static_cast<DeviceIndex>(device),
+                  {0, pool});
 }
 
 EXPORT void fake_snapshot() {
@@ -275,7 +299,8 @@ EXPORT void fake_start(size_t count) {
       std::mt19937 random(static_cast<uint32_t>(number + operations));
       while (is_running) {
         const uint32_t chance = random();
-        backend().use(chance % kDevices, (chance >> 8) % kBlocks, 1 + (chance >> 16) % kBlockBytes, chance >> 31);
+        backend().use(chance % kDevices, (chance >> 8) % kBlocks, 1 + (chance >> 16) % kBlockBytes,
+                      chance >> 31);
         if (++operations % 64 == 0) {
           std::this_thread::yield();
         }

@@ -1,5 +1,5 @@
-// CPU allocators of somebody else, for tests: one that hands on to the allocator that was there, one that makes blocks
-// itself, with or without contexts that are not their addresses.
+// CPU allocators of somebody else, for tests: one that hands on to the allocator that was there, one that
+// makes blocks itself, with or without contexts that are not their addresses.
 
 #include <atomic>
 #include <cstdlib>
@@ -16,7 +16,8 @@ std::atomic<int64_t> alive{0};
 
 // Counts blocks and has the allocator below make them.
 struct Delegating final : c10::Allocator {
-  explicit Delegating(c10::Allocator* below) : below(below) {}
+  explicit Delegating(c10::Allocator* below) : below(below) {
+  }
 
   c10::DataPtr allocate(size_t bytes) override {
     c10::DataPtr block = below->allocate(bytes);
@@ -99,7 +100,8 @@ EXPORT int64_t blocks_alive() {
   return alive;
 }
 
-// Whether an allocator can be set at that priority, that is whether nobody has raised it; leaves all as it is.
+// Whether an allocator can be set at that priority, that is whether nobody has raised it; leaves all as it
+// is.
 EXPORT int takes_priority(int priority) {
   c10::Allocator* const there = c10::GetAllocator(kCpu);
   Own<0> other;
@@ -109,8 +111,8 @@ EXPORT int takes_priority(int priority) {
   return is_taken;
 }
 
-// Threads that allocate and free blocks large enough to be mapped anew each time: the kernel gives an address that one
-// thread has let go of to the next that asks.
+// Threads that allocate and free blocks large enough to be mapped anew each time: the kernel gives an address
+// that one thread has let go of to the next that asks.
 EXPORT void churn(int threads, int count) {
   std::vector<std::thread> all;
   for (int number = 0; number < threads; number++) {

@@ -1,7 +1,8 @@
-"""The recorder as programs of the allocator's tests use it: the package's native module, or else the C library.
+"""The recorder as programs of the allocator's tests use it: the package's native module, or else the C
+library.
 
-The allocator's C++ files know only addresses of functions, so they can be tested without the compiled package.
-`TIDEGAUGE_RECORDER_LIBRARY` names another library than that of the workspace's debug build.
+The allocator's C++ files know only addresses of functions, so they can be tested without the compiled
+package. `TIDEGAUGE_RECORDER_LIBRARY` names another library than that of the workspace's debug build.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 from pathlib import Path
 
 WORKSPACE = Path(__file__).resolve().parents[3]
-LIBRARY = Path(os.environ.get("TIDEGAUGE_RECORDER_LIBRARY", WORKSPACE / "target" / "debug" / "libtidegauge_recorder.so"))
+LIBRARY = Path(
+    os.environ.get("TIDEGAUGE_RECORDER_LIBRARY", WORKSPACE / "target" / "debug" / "libtidegauge_recorder.so")
+)
 NAMES = ("tidegauge_alloc", "tidegauge_free", "tidegauge_oom", "tidegauge_event")
 
 
@@ -31,7 +34,11 @@ class RecorderSink:
         if self._native is not None:
             return dict(self._native.functions())
         found = {name: getattr(self._library, name, None) for name in NAMES}
-        return {name: ctypes.cast(function, ctypes.c_void_p).value or 0 for name, function in found.items() if function}
+        return {
+            name: ctypes.cast(function, ctypes.c_void_p).value or 0
+            for name, function in found.items()
+            if function
+        }
 
     def start(self, run: str) -> None:
         if self._native is not None:

@@ -73,8 +73,12 @@ profiler.export_chrome_trace("profile.json")
 def profiled_between(file: Path, name: str) -> list[tuple[int, int]]:
     """Address and signed bytes of the profiler's memory events within the span."""
     events = json.loads(file.read_text())["traceEvents"]
-    span = next(event for event in events if event.get("name") == name and event.get("cat") == "user_annotation")
-    memory = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0]
+    span = next(
+        event for event in events if event.get("name") == name and event.get("cat") == "user_annotation"
+    )
+    memory = [
+        event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0
+    ]
     memory.sort(key=lambda event: event["ts"])
     inside = [event["args"] for event in memory if span["ts"] <= event["ts"] <= span["ts"] + span["dur"]]
     return [(args["Addr"], args["Bytes"]) for args in inside]
@@ -114,7 +118,8 @@ def test_blocks_made_before_recording_are_adopted_and_their_frees_seen(tmp_path:
 import numpy
 model, optimizer = make()
 step(model, optimizer, *data())
-earlier = [torch.empty(1000), torch.empty(0), torch.from_numpy(numpy.zeros(10)), torch.empty(10).share_memory_()]
+earlier = [torch.empty(1000), torch.empty(0), torch.from_numpy(numpy.zeros(10))]
+earlier.append(torch.empty(10).share_memory_())
 source = torch.ones(100)
 lazy = torch._lazy_clone(source)
 sink.start(RUN)
@@ -122,7 +127,7 @@ extension.prepare_cpu(functions)
 say([extension.adopt_cpu(tensor.untyped_storage()) for tensor in [*earlier, source, lazy]])
 say([extension.adopt_cpu(parameter.untyped_storage())[2] for parameter in model.parameters()])
 say([extension.adopt_cpu(parameter.untyped_storage())[2] for parameter in model.parameters()])
-say([[parameter.untyped_storage().data_ptr(), parameter.untyped_storage().nbytes()] for parameter in model.parameters()])
+say([[parameter.data_ptr(), parameter.untyped_storage().nbytes()] for parameter in model.parameters()])
 extension.install_cpu(functions)
 for tensor in earlier: say(tensor.sum().item() if tensor.numel() == 10 else None)
 lazy += 1
@@ -285,7 +290,9 @@ sink.stop()
     replay = ran.replay()
     assert not replay.alive_twice and not replay.unknown_frees
     assert replay.at_marks["joined"] == {}
-    (counted,) = query(ran.run, "SELECT count(*) AS n, count(DISTINCT thread) AS threads FROM events WHERE kind = 'alloc'")
+    (counted,) = query(
+        ran.run, "SELECT count(*) AS n, count(DISTINCT thread) AS threads FROM events WHERE kind = 'alloc'"
+    )
     assert counted == {"n": 40_000, "threads": 8}
 
 

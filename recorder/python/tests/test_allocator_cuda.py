@@ -1,7 +1,7 @@
 """What the CUDA part makes of an allocator's trace and snapshot, with an allocator that needs no GPU.
 
-The real allocator is not to be had without one. That CUDA is left alone until a program uses it is tested, with the real
-one, in test_allocator_extension.py.
+The real allocator is not to be had without one. That CUDA is left alone until a program uses it is tested,
+with the real one, in test_allocator_extension.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from allocator_program import PACKAGE, TESTS, environment
@@ -36,8 +35,8 @@ class Told(ctypes.Structure):
                 ("size_bytes", ctypes.c_uint64), ("stream", ctypes.c_uint64), ("pool", ctypes.c_char * 48)]
 
 KINDS = {{number: name for number, name in enumerate(
-    "alloc free free_requested free_completed segment_alloc segment_free segment_map segment_unmap oom annotate snapshot "
-    "baseline".split())}} | {{-1: "OOM"}}
+    "alloc free free_requested free_completed segment_alloc segment_free segment_map segment_unmap oom annotate "
+    "snapshot baseline".split())}} | {{-1: "OOM"}}
 
 def told():
     count = fake.fake_told(None, 0)
@@ -45,8 +44,8 @@ def told():
     fake.fake_told(rows, count)
     fake.fake_forget()
     none = 2**64 - 1
-    return [(KINDS[row.kind], row.device, row.address, row.size_bytes, None if row.stream == none else row.stream,
-             row.pool.decode() or None) for row in rows]
+    return [(KINDS[row.kind], row.device, row.address, row.size_bytes,
+             None if row.stream == none else row.stream, row.pool.decode() or None) for row in rows]
 
 extension = AllocatorExtension()
 library = extension._load_cuda()
@@ -70,7 +69,9 @@ def fake_compiles() -> str | None:
     if build.why_no_cuda is not None:
         return build.why_no_cuda
     try:
-        CompiledLibrary(build, TESTS / "fake_cuda_backend.cpp", uses=("c10_cuda", "c10"), includes=[[STUBS]]).open()
+        CompiledLibrary(
+            build, TESTS / "fake_cuda_backend.cpp", uses=("c10_cuda", "c10"), includes=[[STUBS]]
+        ).open()
     except ExtensionError as error:
         if build.number >= 2014:
             raise
@@ -87,7 +88,12 @@ def fake() -> None:
 
 def run(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + program], env=environment(), capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", PRELUDE + program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
@@ -98,9 +104,11 @@ def test_each_action_becomes_its_event() -> None:
 fake.fake_set(b"native", 1)
 assert attach()[0] == "DONE"
 told()
-# ALLOC, FREE_REQUESTED, FREE_COMPLETED, SEGMENT_ALLOC, SEGMENT_FREE, SEGMENT_MAP, SEGMENT_UNMAP, SNAPSHOT, OOM, ANNOTATE
+# ALLOC, FREE_REQUESTED, FREE_COMPLETED, SEGMENT_ALLOC, SEGMENT_FREE, SEGMENT_MAP, SEGMENT_UNMAP, SNAPSHOT,
+# OOM, ANNOTATE
 for action in range(10):
-    fake.fake_trace(ctypes.c_size_t(1), action, ctypes.c_size_t(0x1000 + action), ctypes.c_size_t(100 + action), ctypes.c_uint64(action % 2))
+    address, size = ctypes.c_size_t(0x1000 + action), ctypes.c_size_t(100 + action)
+    fake.fake_trace(ctypes.c_size_t(1), action, address, size, ctypes.c_uint64(action % 2))
 private, stream = "private:0:1", 0x101
 assert told() == [
     ("alloc", 1, 0x1000, 100, stream, None),
@@ -193,6 +201,7 @@ def test_whatever_other_threads_do_no_block_is_missed_or_told_twice() -> None:
         + """
 fake.fake_set(b"native", 1)
 fake.fake_operations.restype = ctypes.c_uint64
+fake.fake_state.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
 extension._cuda = library
 
 def wait_for(more):
@@ -226,7 +235,7 @@ for turn in range(ROUNDS):
         elif kind == "free_completed":
             assert alive.pop(place) == 2, (turn, place)
         waited += kind != "baseline"
-    found = {(device, BASE[device] + block * 4096): fake.fake_state(ctypes.c_size_t(device), ctypes.c_size_t(block))
+    found = {(device, BASE[device] + block * 4096): fake.fake_state(device, block)
              for device in range(2) for block in range(64)}
     assert alive == {place: state for place, state in found.items() if state}, turn
     extension.detach_cuda()

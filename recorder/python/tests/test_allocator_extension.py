@@ -1,4 +1,4 @@
-"""Compiling against torch and the cache of what was compiled: who compiles when, and what happens where nobody can."""
+"""Compiling against torch, and the cache: who compiles when, and what happens where nobody can."""
 
 from __future__ import annotations
 
@@ -45,14 +45,16 @@ print("loaded", extension.uninstall_cpu())
 
 def load(cache: Path | None, **more: str) -> subprocess.CompletedProcess[str]:
     variables = environment({"TIDEGAUGE_CACHE": str(cache), **more} if cache else more)
-    return subprocess.run([sys.executable, "-c", LOAD], env=variables, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-c", LOAD], env=variables, capture_output=True, text=True, timeout=300
+    )
 
 
 def compiler_that_counts(folder: Path) -> tuple[str, Path]:
     """A compiler that writes a line for each call, and the file that it writes to."""
     log = folder / "compiled.log"
     script = folder / "counting-c++"
-    script.write_text(f"#!/bin/sh\necho $$ >> {log}\nexec g++ \"$@\"\n")
+    script.write_text(f'#!/bin/sh\necho $$ >> {log}\nexec g++ "$@"\n')
     script.chmod(0o755)
     return str(script), log
 
@@ -61,7 +63,8 @@ def test_it_is_compiled_once_by_however_many_ranks(tmp_path: Path) -> None:
     compiler, log = compiler_that_counts(tmp_path)
     variables = environment({"TIDEGAUGE_CACHE": str(tmp_path / "cache"), "CXX": compiler})
     ranks = [
-        subprocess.Popen([sys.executable, "-c", LOAD], env=variables, stdout=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen([sys.executable, "-c", LOAD], env=variables, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
     ]
     assert [rank.communicate(timeout=300)[0] for rank in ranks] == ["loaded True\n"] * 4
     assert len(log.read_text().splitlines()) == 1
@@ -102,7 +105,9 @@ def test_without_a_compiler_it_says_so(tmp_path: Path) -> None:
 
 def test_a_compiler_that_fails_is_quoted_in_one_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken-c++"
-    broken.write_text("#!/bin/sh\necho 'In file included from x.h' >&2\necho 'x.h:1: error: no such thing' >&2\nexit 1\n")
+    broken.write_text(
+        "#!/bin/sh\necho 'In file included from x.h' >&2\necho 'x.h:1: error: no such thing' >&2\nexit 1\n"
+    )
     broken.chmod(0o755)
     done = load(tmp_path / "cache", CXX=f"{broken} -some-flag")
     assert done.stdout.startswith("ExtensionError: allocator_cpu.cpp does not compile against torch ")
@@ -133,7 +138,9 @@ def test_without_a_home_a_folder_of_ones_own_is_taken(tmp_path: Path) -> None:
     # A folder that others can write to could hold a library of theirs.
     shared.mkdir()
     shared.chmod(0o777)
-    done = subprocess.run([sys.executable, "-c", LOAD], env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], env=variables, capture_output=True, text=True, timeout=300
+    )
     assert done.stdout == "loaded True\n"
     assert list(shared.iterdir()) == []
 
@@ -155,7 +162,9 @@ def test_caches_are_where_they_belong(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_lock_that_is_held_is_waited_for(tmp_path: Path) -> None:
     import fcntl
 
-    library = CompiledLibrary(TorchBuild.installed(), FOLDER / "allocator_cpu.cpp", [FOLDER / "allocator_sink.h"])
+    library = CompiledLibrary(
+        TorchBuild.installed(), FOLDER / "allocator_cpu.cpp", [FOLDER / "allocator_sink.h"]
+    )
     cache = tmp_path / "cache"
     cache.mkdir()
     compiler, log = compiler_that_counts(tmp_path)
@@ -224,12 +233,18 @@ extension.detach_cuda()
 print(torch.cuda.is_initialized())
 """
     variables = environment({"TIDEGAUGE_CACHE": str(tmp_path)})
-    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=300)
-    assert done.stdout.splitlines() == ["None False None", "NOT_INITIALIZED", "NOT_INITIALIZED", "False"], done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.splitlines() == ["None False None", "NOT_INITIALIZED", "NOT_INITIALIZED", "False"], (
+        done.stderr
+    )
 
 
 @needs_cuda_build
-def test_where_the_declarations_do_not_do_real_headers_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_declarations_do_not_do_real_headers_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = cuda_header_folders(tmp_path / "empty")
     assert found[0] == [tmp_path / "empty"]
     if len(found) == 1:

@@ -248,7 +248,8 @@ def main():
     extension.install_cpu(functions)
     for context in ("fork", "spawn"):
         loader = DataLoader(Images(), batch_size=4, num_workers=2, multiprocessing_context=context)
-        say([sum(images.mean().item() for images, _ in loader), sum(labels.sum().item() for _, labels in loader)])
+        means = sum(images.mean().item() for images, _ in loader)
+        say([means, sum(labels.sum().item() for _, labels in loader)])
         gc.collect()
         sink.mark(context)
     extension.uninstall_cpu()
@@ -270,7 +271,8 @@ def test_a_compiled_model_is_right_and_followed(tmp_path: Path) -> None:
     ran = run_program(
         """
 torch.manual_seed(1)
-model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.GELU(), torch.nn.LayerNorm(128), torch.nn.Linear(128, 8))
+layers = [torch.nn.Linear(64, 128), torch.nn.GELU(), torch.nn.LayerNorm(128), torch.nn.Linear(128, 8)]
+model = torch.nn.Sequential(*layers)
 batch = torch.randn(32, 64)
 expected = model(batch)
 compiled = torch.compile(model)
@@ -283,7 +285,8 @@ for _ in range(3):
     compiled(batch).square().mean().backward()
 gc.collect()
 sink.mark("trained")
-say({str(parameter.grad.untyped_storage().data_ptr()): parameter.grad.untyped_storage().nbytes() for parameter in model.parameters()})
+storages = [parameter.grad.untyped_storage() for parameter in model.parameters()]
+say({str(storage.data_ptr()): storage.nbytes() for storage in storages})
 extension.uninstall_cpu()
 sink.stop()
 say(torch._dynamo.utils.counters["frames"]["ok"] >= 1)
