@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder_sink import WORKSPACE
+from conftest import clean_environment, query
 
-ANALYZER = Path(os.environ.get("TIDEGAUGE_ANALYZER", WORKSPACE / "target" / "debug" / "tidegauge"))
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "python"
 SECONDS = 300
@@ -121,23 +120,13 @@ class Ran:
         return replay
 
 
-def query(run: Path, sql: str) -> list[dict[str, Any]]:
-    """Rows of a trace by SQL, as the analyzer gives them."""
-    done = subprocess.run([ANALYZER, "query", run, sql, "--json"], capture_output=True, text=True, check=True)
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
-
-
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of programs: both folders to import from, and no GPU."""
-    path = os.pathsep.join([str(PACKAGE), str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {
-        **os.environ,
-        "PYTHONPATH": path,
-        "OMP_NUM_THREADS": "2",
-        "CUDA_VISIBLE_DEVICES": "",
-        **(more or {}),
-    }
+    """The environment of programs: the tests' folder to import from, the cache that was chosen, and no GPU."""
+    cleaned = clean_environment(OMP_NUM_THREADS="2", CUDA_VISIBLE_DEVICES="")
+    for name in ("TIDEGAUGE_CACHE", "TIDEGAUGE_RECORDER_LIBRARY"):
+        if name in os.environ:
+            cleaned[name] = os.environ[name]
+    return {**cleaned, "PYTHONPATH": f"{TESTS}{os.pathsep}{cleaned['PYTHONPATH']}", **(more or {})}
 
 
 def run_program(

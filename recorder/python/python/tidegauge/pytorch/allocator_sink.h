@@ -23,24 +23,20 @@
 
 namespace tidegauge {
 
-// Codes of tidegauge_event.
+// Codes of tidegauge_event: TIDEGAUGE_EVENT_… of tidegauge.h. Oom has a function of its own.
 enum class Event : int32_t {
-  Alloc = 0,
-  Free = 1,
-  FreeRequested = 2,
-  FreeCompleted = 3,
-  SegmentAlloc = 4,
-  SegmentFree = 5,
-  SegmentMap = 6,
-  SegmentUnmap = 7,
-  Oom = 8,
-  Annotate = 9,
-  Snapshot = 10,
-  Baseline = 11,
+  Alloc = 1,
+  FreeRequested = 3,
+  FreeCompleted = 4,
+  SegmentAlloc = 5,
+  SegmentFree = 6,
+  SegmentMap = 7,
+  SegmentUnmap = 8,
+  Oom = 9,
+  Baseline = 12,
 };
 
 constexpr int16_t kHost = -1;
-constexpr uint64_t kNoStream = ~uint64_t{0};
 
 // Codes of extension.py's Status.
 enum Status : int32_t {
