@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import query
+from conftest import clean_environment, query
 
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "python"
@@ -121,15 +121,12 @@ class Ran:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of programs: both folders to import from, and no GPU."""
-    path = os.pathsep.join([str(PACKAGE), str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {
-        **os.environ,
-        "PYTHONPATH": path,
-        "OMP_NUM_THREADS": "2",
-        "CUDA_VISIBLE_DEVICES": "",
-        **(more or {}),
-    }
+    """The environment of programs: the tests' folder to import from, the cache that was chosen, and no GPU."""
+    cleaned = clean_environment(OMP_NUM_THREADS="2", CUDA_VISIBLE_DEVICES="")
+    for name in ("TIDEGAUGE_CACHE", "TIDEGAUGE_RECORDER_LIBRARY"):
+        if name in os.environ:
+            cleaned[name] = os.environ[name]
+    return {**cleaned, "PYTHONPATH": f"{TESTS}{os.pathsep}{cleaned['PYTHONPATH']}", **(more or {})}
 
 
 def run_program(

@@ -7,19 +7,29 @@ with the real one, in test_allocator_extension.py.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from allocator_program import PACKAGE, TESTS, environment
-from conftest import query, summary
+from allocator_program import PACKAGE, TESTS, environment, query
+from recorder_sink import WORKSPACE
 
 sys.path.insert(0, str(PACKAGE))
 
 from tidegauge.pytorch.compiled_library import CompiledLibrary, ExtensionError, TorchBuild  # noqa: E402
 
 STUBS = PACKAGE / "tidegauge" / "pytorch" / "cuda_stubs"
+
+
+def kinds() -> dict[int, str]:
+    """Numbers of the recorder's event kinds, by its C header."""
+    header = (WORKSPACE / "recorder" / "include" / "tidegauge.h").read_text()
+    return {
+        int(code): name.lower() for name, code in re.findall(r"#define TIDEGAUGE_EVENT_(\w+) (\d+)", header)
+    }
+
 
 PRELUDE = f"""
 import ctypes, time
@@ -36,9 +46,7 @@ class Told(ctypes.Structure):
     _fields_ = [("kind", ctypes.c_int32), ("device", ctypes.c_int16), ("address", ctypes.c_uint64),
                 ("size_bytes", ctypes.c_uint64), ("stream", ctypes.c_uint64), ("pool", ctypes.c_char * 48)]
 
-KINDS = {{number: name for number, name in enumerate(
-    "alloc free free_requested free_completed segment_alloc segment_free segment_map segment_unmap oom annotate "
-    "snapshot baseline".split(), 1)}} | {{-1: "OOM"}}
+KINDS = {kinds()} | {{-1: "OOM"}}
 
 def told():
     count = fake.fake_told(None, 0)
@@ -88,9 +96,9 @@ def fake() -> None:
         pytest.skip(reason)
 
 
-def run(program: str) -> None:
+def run(program: str, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + program],
+        [sys.executable, "-c", PRELUDE + program, *arguments],
         env=environment(),
         capture_output=True,
         text=True,
@@ -120,7 +128,6 @@ assert told() == [
     ("segment_free", 1, 0x1004, 104, stream, None),
     ("segment_map", 1, 0x1005, 105, stream, private),
     ("segment_unmap", 1, 0x1006, 106, stream, None),
-    ("snapshot", 1, 0, 0, None, None),
     ("OOM", 1, 0, 108, 0, None),
 ], told()
 extension._cuda = library
@@ -129,35 +136,6 @@ fake.fake_trace(ctypes.c_size_t(0), 0, ctypes.c_size_t(1), ctypes.c_size_t(1), c
 assert told() == []
 """
     )
-
-
-def test_the_recorder_understands_it(tmp_path: Path) -> None:
-    """The numbers of kinds are the recorder's, and the analyzer's curves are the allocator's."""
-    trace = tmp_path / "run"
-    run(
-        f"""
-from tidegauge import _native
-fake.fake_set(b"native", 1)
-_native.start({str(trace)!r})
-fake.fake_use(0, 3, 1000, 0)
-assert attach(module._Functions.of(_native.functions()))[0] == "DONE"
-fake.fake_use(0, 9, 500, 0)
-fake.fake_use(0, 3, 0, 0)
-for action in range(7):
-    fake.fake_trace(ctypes.c_size_t(1), action, ctypes.c_size_t(0x1000), ctypes.c_size_t(100), ctypes.c_uint64(0))
-fake.fake_trace(ctypes.c_size_t(1), 8, ctypes.c_size_t(7), ctypes.c_size_t(800), ctypes.c_uint64(0))
-_native.stop()
-"""
-    )
-    rows = query(trace, "select kind, device, size_bytes from events order by seq")
-    kinds = [row["kind"] for row in rows if row["device"] == 1 and row["size_bytes"] != 64 * 4096]
-    assert kinds == [
-        "alloc", "free_requested", "free_completed", "segment_alloc", "segment_free", "segment_map", "segment_unmap",
-        "oom",
-    ], rows
-    device = next(device for device in summary(trace)["devices"] if device["device"] == 0)
-    assert device["peak_allocated_bytes"] == 1500 and device["peak_reserved_bytes"] == 64 * 4096
-    assert device["end_active_bytes"] == 500
 
 
 def test_what_is_there_comes_first() -> None:
@@ -181,7 +159,7 @@ there = [
 assert told() == there
 assert attach()[0] == "ALREADY" and told() == []
 fake.fake_snapshot()
-assert [row[0] for row in told()] == ["snapshot", "snapshot"]
+assert told() == []
 extension._cuda = library
 extension.detach_cuda()
 extension.detach_cuda()
@@ -195,6 +173,53 @@ fake.fake_use(0, 9, 10, 0)
 assert told() == [("alloc", 0, BASE[0] + 9 * 4096, 10, 0x100, None)]
 """
     )
+
+
+def test_what_the_recorder_keeps_of_it(tmp_path: Path) -> None:
+    run(
+        """
+import sys
+from recorder_sink import RecorderSink
+sink = RecorderSink()
+fake.fake_set(b"native", 1)
+fake.fake_use(1, 5, 2000, 0)
+sink.start(sys.argv[1])
+assert attach(module._Functions.of(sink.functions()))[0] == "DONE"
+fake.fake_use(0, 7, 1000, 0)
+fake.fake_use(0, 7, 0, 1)
+fake.fake_use(0, 7, 0, 0)
+fake.fake_trace(ctypes.c_size_t(0), 8, ctypes.c_size_t(123), ctypes.c_size_t(1 << 30), ctypes.c_uint64(0))
+sink.stop()
+""",
+        str(tmp_path / "run"),
+    )
+    columns = "kind, device, address, size_bytes, stream, pool"
+    told = query(tmp_path / "run", f"SELECT {columns} FROM events ORDER BY seq")
+    first, second = 1 << 40, 2 << 40
+
+    def event(
+        kind: str, device: int, address: int | None, size: int | None, pool: str | None = None
+    ) -> dict[str, object]:
+        stream = None if kind == "oom" else 0x100 + device
+        values: dict[str, object] = {
+            "kind": kind,
+            "device": device,
+            "address": address,
+            "size_bytes": size,
+            "stream": stream,
+            "pool": pool,
+        }
+        return values
+
+    assert told == [
+        event("segment_alloc", 0, first, 64 * 4096),
+        event("segment_map", 1, second, 64 * 4096, "private:0:1"),
+        event("baseline", 1, second + 5 * 4096, 2000, "private:0:1"),
+        event("alloc", 0, first + 7 * 4096, 1000),
+        event("free_requested", 0, first + 7 * 4096, None),
+        event("free_completed", 0, first + 7 * 4096, None),
+        event("oom", 0, None, 1 << 30),
+    ]
 
 
 def test_it_is_refused_where_it_can_not_work() -> None:

@@ -109,7 +109,15 @@ class RecordingAllocator final : public c10::Allocator {
     if (block.get_deleter() == &Wrapped::release) {
       return false;
     }
-    return is_simple_by(*inner_, block, 0);
+    if (block.get_deleter() != deleter_) {
+      return is_simple_by(*inner_, block, 0);
+    }
+    // The inner allocator may know its blocks by their deleter.
+    c10::DataPtr as_made(block.get(), block.get_context(), inner_deleter_.load(std::memory_order_relaxed),
+                         block.device());
+    const bool is_simple = is_simple_by(*inner_, as_made, 0);
+    as_made.release_context();
+    return is_simple;
   }
 
   // Gives back a block whose context is its address.

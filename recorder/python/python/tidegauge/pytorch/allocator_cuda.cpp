@@ -179,10 +179,8 @@ void on_entry(const Entry& entry) noexcept {
           const std::lock_guard<std::mutex> lock(device.mutex);
           device.state.store(State::Waiting, std::memory_order_release);
         }
-        return;
       }
-      record = Record{Event::Snapshot, record.device, 0, 0, kNoStream, PoolId{0, 0}};
-      break;
+      return;
     default:
       // ANNOTATE and what is to come move no curve.
       return;

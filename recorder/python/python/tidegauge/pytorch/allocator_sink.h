@@ -23,10 +23,9 @@
 
 namespace tidegauge {
 
-// Codes of tidegauge_event: TIDEGAUGE_EVENT_… in tidegauge.h, and of the journal.
+// Codes of tidegauge_event: TIDEGAUGE_EVENT_… of tidegauge.h. Oom has a function of its own.
 enum class Event : int32_t {
   Alloc = 1,
-  Free = 2,
   FreeRequested = 3,
   FreeCompleted = 4,
   SegmentAlloc = 5,
@@ -34,13 +33,10 @@ enum class Event : int32_t {
   SegmentMap = 7,
   SegmentUnmap = 8,
   Oom = 9,
-  Annotate = 10,
-  Snapshot = 11,
   Baseline = 12,
 };
 
 constexpr int16_t kHost = -1;
-constexpr uint64_t kNoStream = ~uint64_t{0};
 
 // Codes of extension.py's Status.
 enum Status : int32_t {
