@@ -58,16 +58,22 @@ def attach(
 
     Nothing is registered on the module itself: it can be copied, pickled and saved as before. What cannot be had here,
     for want of a compiler say, is a line in the trace's notes and on standard error, and never an exception.
+
+    Raises `TypeError` for a model or optimizer that is none.
     """
     if not _native.is_on():
         print("tidegauge: attach: nothing is recorded; call tidegauge.start first", file=sys.stderr)
         return
+    models, optimizers = several(model), several(optimizer)
+    for given, method in [*((one, "named_modules") for one in models), *((one, "param_groups") for one in optimizers)]:
+        if not hasattr(given, method):
+            raise TypeError(f"tidegauge.attach: {type(given).__name__} has no {method}")
     with _lock:
         installation = _present()
         if installation is None:
-            installation = _install(several(model), several(optimizer), name, allocations, phases, steps)
+            _install(models, optimizers, name, allocations, phases, steps)
         else:
-            installation.add(several(model), several(optimizer), name)
+            installation.add(models, optimizers, name)
 
 
 def detach() -> None:
@@ -119,15 +125,13 @@ def _present() -> Installation | None:
 
 def _install(
     models: list[Any], optimizers: list[Any], name: str | None, allocations: bool, phases: bool, steps: bool
-) -> Installation:
+) -> None:
     global _installation
     from .installation import Installation
 
-    installation = Installation(allocations=allocations, phases=phases, steps=steps)
-    _installation = installation
-    installation.install(models, optimizers, name)
+    _installation = Installation(allocations=allocations, phases=phases, steps=steps)
+    _installation.install(models, optimizers, name)
     recording.at_stop(detach)
-    return installation
 
 
 def _after_fork() -> None:

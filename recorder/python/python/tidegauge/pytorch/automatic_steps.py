@@ -67,7 +67,8 @@ class AutomaticSteps:
             self._end()
         if not torch.is_grad_enabled() or self._sites.any_trains() is False:
             return
-        if not self._is_open and self._number > 0 and _has_more(iterator):
+        # What has no length may be at its end: such steps begin with the forward.
+        if not self._is_open and self._number > 0 and has_more(iterator):
             self._begin()
         self._has_data = True
 
@@ -137,9 +138,9 @@ class AutomaticSteps:
         self._loss = self._batch_size = None
 
 
-def _has_more(iterator: Any) -> bool:
-    """Whether a batch will come. A data set without a length may be at its end: its steps begin with the forward."""
+def has_more(iterator: Any) -> bool | None:
+    """Whether a data loader's iterator has another batch; None where the data set does not know its length."""
     try:
         return bool(iterator._num_yielded < len(iterator))
     except Exception:
-        return False
+        return None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .._native import Site, Span
+from .automatic_steps import has_more
 from .notes import failed, note
 from .tensors import tensors_in
 from .threads import OptimizerStep, ThreadState
@@ -82,8 +83,6 @@ class Phases:
                 Site.leave(before)
                 if installation.has_phases:
                     span.end()
-                if threads.calls and not installation.is_active:
-                    threads.leave_calls(0)
 
         return run_backward
 
@@ -194,12 +193,14 @@ class Phases:
             if threads.calls or threads.optimizer_steps:
                 threads.forget_ended(self._optimizer)
             installation.steps.before_data(iterator)
-            if installation.has_phases:
+            # That there is nothing left is no batch.
+            is_phase = installation.has_phases and has_more(iterator) is not False
+            if is_phase:
                 span.begin()
             try:
                 batch = following(iterator)
             finally:
-                if installation.has_phases:
+                if is_phase:
                     span.end()
             installation.steps.after_data(batch)
             installation.tags.inputs(_of_batch(batch))
