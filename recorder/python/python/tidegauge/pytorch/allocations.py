@@ -60,7 +60,6 @@ class Allocations:
         try:
             cuda.tell_devices()
             self._has_cuda = _extension.attach_cuda(self._functions)
-            installation.tags.all_again(installation.sites)
         except ExtensionError as error:
             note(f"allocations on CUDA devices are recorded by torch's own snapshots only: {error}", loud=True)
             snapshots.install(installation)

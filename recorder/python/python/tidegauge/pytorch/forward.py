@@ -110,9 +110,12 @@ class Forward:
                 self._know_outputs(site, output)
             if shapes is not None:
                 site.rows_left -= 1
+                site.has_row = True
                 row(module, site.path, shapes, shapes_of(output))
             if not calls:
                 threads.known_nodes.clear()
+                if not site.has_told_parts:
+                    self._tell_parts(site, module)
             if span is not None:
                 span.end()
         except Exception as error:
@@ -144,6 +147,14 @@ class Forward:
                 self._installation.tags.inputs(given)
         span.begin()
         return span
+
+    def _tell_parts(self, site: ModuleSite, module: Module) -> None:
+        """Rows for modules that are there and were not called: containers, and those whose weights alone are used."""
+        site.has_told_parts = True
+        for part, its_module in self._sites.within(module):
+            if not part.has_row:
+                part.has_row = True
+                row(its_module, part.path, None, None)
 
     def _know_inputs(self, caller: ModuleSite, arguments: tuple[Any, ...]) -> None:
         """Nodes of inputs that no module within the caller has made are the caller's."""

@@ -22,7 +22,8 @@ class ModuleSite:
     """A module of the program: its path, and the site that blocks bear which are allocated in it."""
 
     __slots__ = (
-        "key", "path", "site", "arrive", "is_root", "is_given", "reference", "last_shape", "seen_shapes", "rows_left"
+        "key", "path", "site", "arrive", "is_root", "is_given", "reference", "last_shape", "seen_shapes", "rows_left",
+        "has_row", "has_told_parts",
     )
 
     def __init__(self, module: Module, path: str, forget: Callable[[Any], None], is_given: bool) -> None:
@@ -40,6 +41,9 @@ class ModuleSite:
         self.last_shape: Any = self
         self.seen_shapes: set[Any] = set()
         self.rows_left = MOST_ROWS
+        self.has_row = False
+        #: Whether those of its parts that its first call did not come to have rows.
+        self.has_told_parts = False
 
 
 def _arrival(site: Site) -> Callable[[Any], None]:

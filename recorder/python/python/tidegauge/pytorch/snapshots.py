@@ -61,6 +61,8 @@ def install(installation: Installation) -> None:
         attach(out_of_memory)
 
     def undo() -> None:
+        if installation.pid != os.getpid():
+            return
         write_snapshot("stop")
         if is_ours:
             torch.cuda.memory._record_memory_history(enabled=None)
