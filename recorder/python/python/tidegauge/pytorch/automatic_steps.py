@@ -65,18 +65,17 @@ class AutomaticSteps:
             return
         if self._is_open and self._has_stepped:
             self._end()
-        if not torch.is_grad_enabled() or self._sites.any_trains() is False:
-            return
         # What has no length may be at its end: such steps begin with the forward.
-        if not self._is_open and self._number > 0 and has_more(iterator):
+        if not self._is_open and self._number > 0 and self._trains() and has_more(iterator):
             self._begin()
-        self._has_data = True
 
     def after_data(self, batch: Any) -> None:
         """A data loader has brought a batch."""
-        if self._is_on and not self._has_forward:
+        if self._is_on and self._thread in (None, threading.get_ident()) and self._trains():
+            self._has_data = True
             try:
-                self._batch_size = leading_dimension(batch)
+                if not self._has_forward:
+                    self._batch_size = leading_dimension(batch)
             except Exception as error:
                 failed("the size of a batch", error)
 
@@ -136,6 +135,10 @@ class AutomaticSteps:
         self._is_open = self._has_stepped = self._has_data = self._has_forward = False
         self._steps_on_batch.clear()
         self._loss = self._batch_size = None
+
+    def _trains(self) -> bool:
+        """Whether what happens now is for training, as far as can be told."""
+        return torch.is_grad_enabled() and self._sites.any_trains() is not False
 
 
 def has_more(iterator: Any) -> bool | None:

@@ -34,6 +34,7 @@ _is_compiling = torch.compiler.is_compiling
 _is_grad_enabled = torch.is_grad_enabled
 #: −1 outside of a backward pass.
 _graph_task = torch._C._current_graph_task_id
+_tracing = torch._C._get_tracing_state
 _leave = Site.leave
 _new_call = tuple.__new__
 
@@ -65,12 +66,15 @@ class Forward:
         try:
             threads = self._threads
             calls = threads.calls
+            if not calls and _tracing() is not None:
+                # torch.jit.trace would record that we look at shapes.
+                return
             site = self._by_id.get(id(module))
+            if calls and (site is None or site.is_root):
+                # Recursion, a module made within the call, or calls that an interrupt has ended unseen.
+                threads.forget_ended(self._installation.optimizer_span)
             if site is None:
                 site = self._meet(module, calls[-1].module if calls else None)
-            if calls and site.is_root:
-                # Recursion, or calls that an interrupt has ended unseen.
-                threads.forget_ended(self._installation.optimizer_span)
             span = None
             if not calls:
                 if not site.is_root:

@@ -64,7 +64,7 @@ class ModuleSites:
 
     def __init__(self) -> None:
         self.by_id: dict[int, ModuleSite] = {}
-        #: Modules that were called from outside of all others, or given.
+        #: Modules with parameters that were called from outside of all others, or given.
         self.roots: dict[int, weakref.ref[Module]] = {}
         self._root_paths: dict[int, str] = {}
 
@@ -90,8 +90,10 @@ class ModuleSites:
     def add_root(self, module: Module) -> None:
         """Remembers a module that is called from outside of all others."""
         key = id(module)
-        self.roots[key] = weakref.ref(module, lambda _: self.roots.pop(key, None))
         self.by_id[key].is_root = True
+        # One without parameters, a loss, is in training mode for ever.
+        if next(module.parameters(), None) is not None:
+            self.roots[key] = weakref.ref(module, lambda _: self.roots.pop(key, None))
 
     def within(self, module: Module) -> Iterator[tuple[ModuleSite, Module]]:
         """The module and those within it, with what is known of them."""
