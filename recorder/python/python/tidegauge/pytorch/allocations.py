@@ -50,7 +50,7 @@ class Allocations:
             if block is not None:
                 _native.baseline(-1, block.address, block.size_bytes, category)
         _extension.install_cpu(self._functions)
-        self._has_cpu = True
+        self._has_cpu = self._installation.tags.has_host = True
 
     def _install_cuda(self) -> None:
         installation = self._installation
@@ -59,7 +59,7 @@ class Allocations:
             return
         try:
             cuda.tell_devices()
-            self._has_cuda = _extension.attach_cuda(self._functions)
+            self._has_cuda = installation.tags.has_devices = _extension.attach_cuda(self._functions)
         except ExtensionError as error:
             note(f"allocations on CUDA devices are recorded by torch's own snapshots only: {error}", loud=True)
             snapshots.install(installation)

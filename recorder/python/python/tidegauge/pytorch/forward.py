@@ -21,6 +21,7 @@ from torch.nn.modules import module as hooks
 from torch.nn.modules.loss import _Loss
 
 from .._native import Site, Span
+from .dynamo import never_compile
 from .modules import row, shapes_of
 from .notes import failed
 from .tensors import tensors_in
@@ -205,3 +206,6 @@ def _keywords(frame: Any) -> Any:
     """Keyword arguments of the outermost call: torch gives them to no global hook, but they are in its frame."""
     keywords = frame.f_locals.get("kwargs")
     return keywords if isinstance(keywords, dict) else {}
+
+
+never_compile(Forward.before, Forward.after)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .._native import Site, Span
 from .automatic_steps import has_more
+from .dynamo import never_compile
 from .notes import failed, note
 from .tensors import tensors_in
 from .threads import OptimizerStep, ThreadState
@@ -248,3 +249,6 @@ def _of_batch(batch: Any) -> list[Tensor]:
     except Exception as error:
         failed("tensors of a batch", error)
         return []
+
+
+never_compile(Phases._before_step, Phases._after_step)

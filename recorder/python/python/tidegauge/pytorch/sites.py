@@ -13,6 +13,7 @@ import torch
 from torch.nn import Module
 
 from .._native import Site
+from .dynamo import never_compile
 
 #: Rows that the table `modules` gets of a module that is called with ever other shapes.
 MOST_ROWS = 8
@@ -56,6 +57,7 @@ def _arrival(site: Site) -> Callable[[Any], None]:
             return
         enter()
 
+    never_compile(arrive)
     return arrive
 
 

@@ -26,6 +26,9 @@ class Tags:
     """Tells the recorder what blocks are for."""
 
     def __init__(self) -> None:
+        #: Whose blocks are recorded: those of the host, those of accelerators. Others are not worth a record.
+        self.has_host = False
+        self.has_devices = False
         #: Where each parameter lay when it was looked at last, by its identity.
         self._parameters: dict[int, Block] = {}
         #: For each optimizer, the state that was tagged: by parameter and name, the tensor and its address.
@@ -46,7 +49,7 @@ class Tags:
                 if tensor.grad_fn is None and not tensor.requires_grad:
                     block = block_of(tensor)
                     if block is not None:
-                        _annotate(*block, "input")
+                        self._tag(block, "input")
         except Exception as error:
             failed("tags of inputs", error)
 
@@ -64,7 +67,7 @@ class Tags:
                         # Gradients can share a block: the buckets of data parallel training.
                         if block is not None and block not in tagged:
                             tagged.add(block)
-                            _annotate(*block, "gradient")
+                            self._tag(block, "gradient")
                     self._parameter(parameter)
         except Exception as error:
             failed("tags of gradients", error)
@@ -93,17 +96,21 @@ class Tags:
         except Exception as error:
             failed("tags of optimizer state", error)
 
+    def _tag(self, block: Block, category: str) -> None:
+        if self.has_host if block[0] < 0 else self.has_devices:
+            _annotate(*block, category)
+
     def _parameter(self, parameter: Tensor) -> None:
         for part in dense_parts(parameter):
             block = block_of(part)
             if block is not None and self._parameters.get(id(parameter)) != block:
                 self._parameters[id(parameter)] = block
-                _annotate(*block, "parameter")
+                self._tag(block, "parameter")
 
     def _state_tensor(self, tensor: Tensor) -> None:
         for part in dense_parts(tensor):
             block = block_of(part)
             if block is not None:
-                _annotate(*block, "optimizer_state")
+                self._tag(block, "optimizer_state")
 
 
