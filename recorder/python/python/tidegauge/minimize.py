@@ -136,14 +136,14 @@ def loss_of(result: Any) -> float | None:
     if isinstance(result, (tuple, list)) and result:
         result = result[0]
     try:
-        # PhiFlow: a tensor with named dimensions; what it minimizes is the sum over a batch.
-        if hasattr(result, "shape") and hasattr(result, "native") and callable(getattr(result, "__float__", None)):
-            from phi.math import sum_
-
-            result = sum_(result, result.shape)
-        elif hasattr(result, "detach"):
-            result = result.detach().sum()
-        elif hasattr(result, "sum") and hasattr(result, "dtype"):
+        # Of the type: tensors of PhiFlow have an attribute of every name.
+        kind = type(result)
+        if hasattr(kind, "native") and hasattr(kind, "shape"):
+            result = result.native(result.shape)
+            kind = type(result)
+        if hasattr(kind, "detach"):
+            result = result.detach()
+        if hasattr(kind, "sum") and hasattr(kind, "dtype"):
             result = result.sum()
         return float(result)
     except Exception:  # traced without values, or no number
