@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
+PACKAGE = recorder/python/python
 
-.PHONY: demo test soak lint doc bench miri format-doc header clean
+.PHONY: demo test python wheel soak lint doc bench miri format-doc header clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
 # All targets, as for the tests: with the features of fewer, cargo would build polars a second time.
@@ -23,11 +24,23 @@ demo:
 	@$(TARGET)/debug/tidegauge summary $(DEMO)/trace
 	@echo && echo "In $(DEMO)/: the trace, summary.txt .md .json, timeline.svg, timeline-step-50.svg, phases.svg"
 
-# All tests, Rust and Python.
+# All tests, Rust and Python. The environment has torch in it: several GB, once.
 test: $(VENV)/ready
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
-	$(VENV)/bin/python -m pytest tests/python
+	$(MAKE) --no-print-directory python
+	PYTHONPATH=$(PACKAGE) TIDEGAUGE_BINARIES=$(TARGET)/debug $(VENV)/bin/python -m pytest tests/python recorder/python/tests
+
+# The Python package in place: PYTHONPATH=recorder/python/python finds it then. A running program keeps the file that it
+# has mapped.
+python:
+	$(CARGO) build --locked --workspace --all-targets
+	cp $(TARGET)/debug/libtidegauge_native.so $(PACKAGE)/tidegauge/.native.new
+	mv $(PACKAGE)/tidegauge/.native.new $(PACKAGE)/tidegauge/_native.abi3.so
+
+# A wheel for every Python from 3.10 on, in dist/.
+wheel: $(VENV)/ready
+	$(VENV)/bin/maturin build --release --locked --manifest-path recorder/python/Cargo.toml --out dist
 
 # A thousand kills instead of two hundred, and how many events they left; minutes.
 soak:
@@ -36,7 +49,7 @@ soak:
 
 $(VENV)/ready: tests/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 lint:
@@ -65,5 +78,5 @@ header:
 	UPDATE_HEADER=1 $(CARGO) test --locked --workspace --test c_header tidegauge_h_is_what_the_code_says
 
 clean:
-	rm -rf $(DEMO) $(VENV)
+	rm -rf $(DEMO) $(VENV) dist
 	$(CARGO) clean

@@ -23,6 +23,10 @@ pub const WINDOWS_VARIABLE: &str = "TIDEGAUGE_WINDOWS";
 
 /// Alerts that recorders in the process watch, separated by `;`, see [`RecorderBuilder::alert`].
 pub const ALERTS_VARIABLE: &str = "TIDEGAUGE_ALERTS";
+/// `PID:RANK` of the process that records because its environment asked for it, for its children, which then do not.
+pub const OWNER_VARIABLE: &str = "TIDEGAUGE_OWNER";
+/// `1`: Python programs record what torch does from the moment that they import it.
+pub const TORCH_VARIABLE: &str = "TIDEGAUGE_TORCH";
 
 /// What the environment says of a recorder, but for its folder.
 pub(crate) fn apply(mut builder: RecorderBuilder) -> RecorderBuilder {

@@ -9,7 +9,7 @@ use tidegauge_schemas::layout::{self, ProcessId};
 use tidegauge_schemas::part::{PartWriter, Range};
 use tidegauge_schemas::process::{Cost, Ended, Losses, ProcessInfo};
 use tidegauge_schemas::rows::SlotRows;
-use tidegauge_schemas::run::RunInfo;
+use tidegauge_schemas::run::{Config, RunInfo};
 use tidegauge_schemas::string_rows::string_rows;
 use tidegauge_schemas::version::FORMAT_VERSION;
 use tidegauge_schemas::{CheckpointKind, EventKind, Table};
@@ -25,6 +25,7 @@ pub struct TraceBuilder {
     slots: Vec<Slot>,
     names: Vec<(String, StringUse)>,
     part_rows: Option<usize>,
+    config: Config,
 }
 
 impl TraceBuilder {
@@ -38,6 +39,13 @@ impl TraceBuilder {
     #[must_use]
     pub fn parts_of(mut self, rows: usize) -> Self {
         self.part_rows = Some(rows);
+        self
+    }
+
+    /// Gives the run a configuration.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
         self
     }
 
@@ -151,7 +159,7 @@ impl TraceBuilder {
 
     fn try_write(&self, folder: &Path) -> tidegauge_schemas::Result<PathBuf> {
         let run = folder.join("run");
-        begin_trace(&run)?;
+        begin_configured_trace(&run, self.config.clone())?;
 
         // Ticks are nanoseconds since 1970 already.
         let clock = ClockMap::new(Vec::new());
@@ -235,10 +243,13 @@ pub fn device_event(ticks: u64, kind: EventKind, address: u64, size_bytes: Optio
 /// # Errors
 /// If it cannot be made.
 pub fn begin_trace(run: &Path) -> tidegauge_schemas::Result<()> {
+    begin_configured_trace(run, Config::new())
+}
+
+fn begin_configured_trace(run: &Path, config: Config) -> tidegauge_schemas::Result<()> {
     let home = layout::process_folder(run, PROCESS);
     std::fs::create_dir_all(&home).map_err(tidegauge_schemas::Error::io("creating", &home))?;
     let started = "2026-01-01T00:00:00Z".to_owned();
-    let config = tidegauge_schemas::run::Config::new();
     RunInfo::new("built".into(), started.clone(), ORIGIN_NANOS as i64, config).create(run)?;
     process_info(started).write(&home.join(layout::PROCESS_FILE))
 }

@@ -1,20 +1,29 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
+mod changed_holders;
+mod comparison;
+mod configuration_names;
 mod counted_peaks;
 mod device_use;
 mod holders;
 mod live_set;
+mod noise_band;
 mod peaks;
 mod phase_table;
+mod run_figures;
 mod step_table;
 mod summary;
 mod timeline;
 
+pub use changed_holders::{ChangedHolder, ChangedHolders, Held, changed_holders, held_at_peak};
+pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict, comparison};
+pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
+pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
 pub use timeline::{Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline};

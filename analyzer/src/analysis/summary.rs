@@ -149,9 +149,9 @@ pub fn summary(
     let mut warnings = source.warnings();
     let mut processes = Vec::new();
     for process in &source.processes {
-        let (process, more) = summarize(process, window_of(process)?, &shows)?;
-        warnings.extend(more.into_iter().map(|warning| format!("{}: {warning}", process.id)));
-        processes.push(process);
+        let summarized = summarize(process, window_of(process)?, &shows, &mut ())?;
+        warnings.extend(summarized.warnings.iter().map(|warning| format!("{}: {warning}", process.id)));
+        processes.push(summarized.summary);
     }
     Ok(Summary {
         run: source.path.display().to_string(),
@@ -197,14 +197,27 @@ impl Observer for StepDigest {
     }
 }
 
-fn summarize(
+/// A process's summary, and what else its pass has found.
+#[derive(Debug)]
+pub(super) struct Summarized {
+    pub(super) summary: ProcessSummary,
+    pub(super) warnings: Vec<String>,
+    pub(super) outcome: Outcome,
+}
+
+/// Summarizes a process in one pass, in which `observer` takes part.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub(super) fn summarize(
     process: &ProcessTrace,
     window: Window,
     shows: &impl Fn(i16) -> bool,
-) -> Result<(ProcessSummary, Vec<String>)> {
+    observer: &mut impl Observer,
+) -> Result<Summarized> {
     let mut holders = HoldersAtPeak::new(window);
     let mut others = (PhaseTable::new(window), (StepDigest::new(window), CountedPeaks::new(window)));
-    let outcome = replay(process, window, &mut (&mut holders, &mut others))?;
+    let outcome = replay(process, window, &mut ((&mut holders, &mut others), observer))?;
     let (phases, (steps, counted)) = others;
     let mut warnings = outcome.anomalies.warnings();
     let site_names = Rows::new(process).site_names()?;
@@ -246,7 +259,7 @@ fn summarize(
         phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,
     };
-    Ok((summary, warnings))
+    Ok(Summarized { summary, warnings, outcome })
 }
 
 /// A peak that was counted is higher than all that is kept: it is the peak.

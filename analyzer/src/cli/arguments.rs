@@ -1,6 +1,6 @@
 //! Arguments that every command takes, and what they mean.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -95,12 +95,17 @@ impl Common {
 
     /// Opens what the user pointed at, and says what to know before believing the figures.
     pub(super) fn open(&self) -> Result<Source> {
+        self.open_at(&self.run)
+    }
+
+    /// Opens the trace at `path` with this selection, as [`Self::open`] does.
+    pub(super) fn open_at(&self, path: &Path) -> Result<Source> {
         if let (Some(start), Some(end)) = (self.start, self.end)
             && start > end
         {
             bail!("--start lies after --end");
         }
-        let source = Source::open(&self.run, &self.selection())?;
+        let source = Source::open(path, &self.selection())?;
         if self.verbose {
             for process in &source.processes {
                 let parts: usize =

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 2 an error.
 
 mod arguments;
+mod compare;
 mod output;
 mod peaks;
 mod phases;
@@ -37,6 +38,8 @@ enum Command {
     Phases(phases::Args),
     /// Step by step: peak, where, loss, batch size, time
     Steps(steps::Args),
+    /// Runs against a base: peak, time per step, loss; who changed
+    Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
     /// Draw an SVG
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Peaks(args) => peaks::run(&args),
         Command::Phases(args) => phases::run(&args),
         Command::Steps(args) => steps::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -13,7 +13,7 @@ const DEFAULT_TOP: usize = 20;
 
 /// What blocks are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum By {
+pub(super) enum By {
     /// Who allocated them
     Site,
     /// What the framework said they are
@@ -24,6 +24,19 @@ enum By {
     Phase,
     /// Power of two
     Size,
+}
+
+impl By {
+    /// What the analysis calls it, the key in data and the heading for people.
+    pub(super) const fn grouping(self) -> (Grouping, &'static str, &'static str) {
+        match self {
+            Self::Site => (Grouping::Site, "site", "Site"),
+            Self::Category => (Grouping::Category, "category", "Category"),
+            Self::Module => (Grouping::Module, "module", "Module"),
+            Self::Phase => (Grouping::Phase, "phase", "Allocated in phase"),
+            Self::Size => (Grouping::Size, "size", "Size"),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,13 +63,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         (None, Some(at)) => Moment::At(first_nanos(process)?.saturating_add(at)),
         (None, None) => Moment::Peak,
     };
-    let (grouping, key, heading) = match args.by {
-        By::Site => (Grouping::Site, "site", "Site"),
-        By::Category => (Grouping::Category, "category", "Category"),
-        By::Module => (Grouping::Module, "module", "Module"),
-        By::Phase => (Grouping::Phase, "phase", "Allocated in phase"),
-        By::Size => (Grouping::Size, "size", "Size"),
-    };
+    let (grouping, key, heading) = args.by.grouping();
     let selection = common.selection();
     let window = common.window(process)?;
     let peaks = analysis::peaks(process, moment, window, grouping, |device| selection.shows_device(device))?;

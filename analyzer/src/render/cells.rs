@@ -47,6 +47,8 @@ pub enum Cell {
     Real(f64),
     /// A share of one.
     Share(f64),
+    /// A difference as a share of what it is a difference to.
+    DeltaShare(f64),
     /// True or false.
     Flag(bool),
 }
@@ -81,6 +83,8 @@ impl Cell {
             Self::Real(value) if value.fract() == 0.0 && value.abs() >= 10.0 => format!("{value:.0}"),
             Self::Real(value) => format!("{value:.5}"),
             Self::Share(share) => format!("{:.1} %", share * 100.0),
+            // Without a minus sign before what rounds to nothing.
+            Self::DeltaShare(share) => format!("{:+.1} %", (share * 1000.0).round() / 10.0 + 0.0),
             Self::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         }
     }
@@ -93,7 +97,7 @@ impl Cell {
                 json!(number)
             }
             // Infinite and undefined losses exist; JSON has no word for them.
-            Self::Real(value) | Self::Share(value) => json!(value),
+            Self::Real(value) | Self::Share(value) | Self::DeltaShare(value) => json!(value),
             Self::Flag(flag) => json!(flag),
         }
     }
@@ -108,7 +112,7 @@ impl Cell {
             Self::Count(number) | Self::Bytes(number) | Self::DeltaBytes(number) | Self::Nanos(number) => {
                 number.to_string()
             }
-            Self::Real(value) | Self::Share(value) => value.to_string(),
+            Self::Real(value) | Self::Share(value) | Self::DeltaShare(value) => value.to_string(),
             Self::Flag(flag) => flag.to_string(),
         }
     }
@@ -187,7 +191,7 @@ impl Table {
         let shown = self.shown();
         let escaped = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|");
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut text = line(shown.iter().map(|&at| self.columns[at].heading.clone()).collect());
+        let mut text = line(shown.iter().map(|&at| escaped(&self.columns[at].heading)).collect());
         let rule = shown.iter().map(|&at| if self.is_number(at) { "---:" } else { "---" }.to_owned());
         text += &line(rule.collect());
         for row in &self.rows {

@@ -1,6 +1,7 @@
 //! Rendering: text, JSON, CSV and Markdown. Nothing here computes.
 
 mod cells;
+mod comparison;
 mod summary_json;
 mod summary_text;
 mod tables;
@@ -8,6 +9,7 @@ mod units;
 
 pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
+pub use comparison::{changed_holders_table, comparison_table, comparison_text};
 pub use summary_json::summary_json;
 pub(crate) use summary_text::device_name;
 pub use summary_text::{Style, summary_text};

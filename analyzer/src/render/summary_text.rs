@@ -16,7 +16,7 @@ pub struct Style {
 }
 
 impl Style {
-    fn heading(self, text: &str) -> String {
+    pub(super) fn heading(self, text: &str) -> String {
         if self.is_coloured { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 

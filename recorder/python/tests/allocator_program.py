@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder_sink import WORKSPACE
+from conftest import query
 
-ANALYZER = Path(os.environ.get("TIDEGAUGE_ANALYZER", WORKSPACE / "target" / "debug" / "tidegauge"))
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "python"
 SECONDS = 300
@@ -38,15 +37,27 @@ def say(value):
     print(json.dumps(value), flush=True)
 
 def live_storages():
-    # Of every tensor that Python knows: address and bytes of its storage.
+    # Of every tensor that Python knows: address and bytes of its storage. By type, since proxies answer for
+    # others.
     found = {}
     for thing in gc.get_objects():
-        if isinstance(thing, torch.Tensor) and thing.device.type == "cpu":
+        if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
             storage = thing.untyped_storage()
             if storage.nbytes():
                 found[storage.data_ptr()] = storage.nbytes()
     return found
 """
+
+OTHERS = f"""
+from pathlib import Path
+from tidegauge.pytorch.compiled_library import CompiledLibrary, TorchBuild
+import ctypes
+TESTS = {str(TESTS)!r}
+others = CompiledLibrary(TorchBuild.installed(), Path(TESTS) / "other_allocators.cpp").open()[1]
+others.present.restype = ctypes.c_void_p
+others.blocks_alive.restype = ctypes.c_int64
+"""
+"""Allocators of somebody else, from C++: what Python does not reach."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +120,38 @@ class Ran:
         return replay
 
 
-def query(run: Path, sql: str) -> list[dict[str, Any]]:
-    """Rows of a trace by SQL, as the analyzer gives them."""
-    done = subprocess.run([ANALYZER, "query", run, sql, "--json"], capture_output=True, text=True, check=True)
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
-
-
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of programs: both folders to import from, and no GPU."""
     path = os.pathsep.join([str(PACKAGE), str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "", **(more or {})}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+        **(more or {}),
+    }
 
 
 def run_program(
-    program: str, folder: Path, arguments: list[str] | None = None, more: Mapping[str, str] | None = None, status: int = 0
+    program: str,
+    folder: Path,
+    arguments: list[str] | None = None,
+    more: Mapping[str, str] | None = None,
+    status: int = 0,
 ) -> Ran:
-    """Runs `program`, from a file so that it can be spawned anew. The test fails if it ends with another status."""
+    """Runs `program` from a file, so that it can be spawned anew. Another status at its end fails the test."""
     script = folder / "program.py"
     script.write_text(PRELUDE + textwrap.dedent(program))
     run = folder / "run"
     command = [sys.executable, str(script), str(run), *(arguments or [])]
     done = subprocess.run(
-        command, env=environment(more), capture_output=True, text=True, timeout=SECONDS, cwd=folder, check=False
+        command,
+        env=environment(more),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=folder,
+        check=False,
     )
     assert done.returncode == status, f"ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     said = [json.loads(line) for line in done.stdout.splitlines() if line[:1] in '{["0123456789tfn-']

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from allocator_program import query, run_program
+from allocator_program import OTHERS, query, run_program
 
 TRAINING = """
 def make():
@@ -73,8 +73,12 @@ profiler.export_chrome_trace("profile.json")
 def profiled_between(file: Path, name: str) -> list[tuple[int, int]]:
     """Address and signed bytes of the profiler's memory events within the span."""
     events = json.loads(file.read_text())["traceEvents"]
-    span = next(event for event in events if event.get("name") == name and event.get("cat") == "user_annotation")
-    memory = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0]
+    span = next(
+        event for event in events if event.get("name") == name and event.get("cat") == "user_annotation"
+    )
+    memory = [
+        event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0
+    ]
     memory.sort(key=lambda event: event["ts"])
     inside = [event["args"] for event in memory if span["ts"] <= event["ts"] <= span["ts"] + span["dur"]]
     return [(args["Addr"], args["Bytes"]) for args in inside]
@@ -114,7 +118,8 @@ def test_blocks_made_before_recording_are_adopted_and_their_frees_seen(tmp_path:
 import numpy
 model, optimizer = make()
 step(model, optimizer, *data())
-earlier = [torch.empty(1000), torch.empty(0), torch.from_numpy(numpy.zeros(10)), torch.empty(10).share_memory_()]
+earlier = [torch.empty(1000), torch.empty(0), torch.from_numpy(numpy.zeros(10))]
+earlier.append(torch.empty(10).share_memory_())
 source = torch.ones(100)
 lazy = torch._lazy_clone(source)
 sink.start(RUN)
@@ -122,7 +127,7 @@ extension.prepare_cpu(functions)
 say([extension.adopt_cpu(tensor.untyped_storage()) for tensor in [*earlier, source, lazy]])
 say([extension.adopt_cpu(parameter.untyped_storage())[2] for parameter in model.parameters()])
 say([extension.adopt_cpu(parameter.untyped_storage())[2] for parameter in model.parameters()])
-say([[parameter.untyped_storage().data_ptr(), parameter.untyped_storage().nbytes()] for parameter in model.parameters()])
+say([[parameter.data_ptr(), parameter.untyped_storage().nbytes()] for parameter in model.parameters()])
 extension.install_cpu(functions)
 for tensor in earlier: say(tensor.sum().item() if tensor.numel() == 10 else None)
 lazy += 1
@@ -222,35 +227,14 @@ work()
 
 
 def test_raw_allocate_gives_and_takes_blocks(tmp_path: Path) -> None:
-    # In C++, since Python does not reach it; compiled as the extension is.
-    (tmp_path / "raw.cpp").write_text(
-        """
-#include <c10/core/Allocator.h>
-#include <cstring>
-extern "C" __attribute__((visibility("default"))) int raw() {
-  c10::Allocator* allocator = c10::GetAllocator(c10::DeviceType::CPU);
-  if (allocator->raw_deleter() == nullptr) return 1;
-  void* block = allocator->raw_allocate(777);
-  std::memset(block, 1, 777);
-  c10::DataPtr clone = allocator->clone(block, 777);
-  if (clone.get() == block || std::memcmp(clone.get(), block, 777) != 0) return 2;
-  if (!allocator->is_simple_data_ptr(clone) || clone.get_deleter() != allocator->raw_deleter()) return 3;
-  allocator->raw_deallocate(block);
-  allocator->raw_deallocate(allocator->raw_allocate(0));
-  return 0;
-}
-"""
-    )
     ran = run_program(
-        """
-from pathlib import Path
-from tidegauge.pytorch.compiled_library import CompiledLibrary, TorchBuild
-library = CompiledLibrary(TorchBuild.installed(), Path("raw.cpp")).open()[0]
+        OTHERS
+        + """
 sink.start(RUN)
 extension.install_cpu(functions)
-say(library.raw())
+say(others.raw())
 extension.uninstall_cpu()
-say(library.raw())
+say(others.raw())
 sink.stop()
 """,
         tmp_path,
@@ -306,8 +290,34 @@ sink.stop()
     replay = ran.replay()
     assert not replay.alive_twice and not replay.unknown_frees
     assert replay.at_marks["joined"] == {}
-    (counted,) = query(ran.run, "SELECT count(*) AS n, count(DISTINCT thread) AS threads FROM events WHERE kind = 'alloc'")
+    (counted,) = query(
+        ran.run, "SELECT count(*) AS n, count(DISTINCT thread) AS threads FROM events WHERE kind = 'alloc'"
+    )
     assert counted == {"n": 40_000, "threads": 8}
+
+
+def test_an_address_that_goes_from_thread_to_thread_is_never_alive_twice(tmp_path: Path) -> None:
+    ran = run_program(
+        OTHERS
+        + """
+sink.start(RUN)
+extension.install_cpu(functions)
+churn = CompiledLibrary(TorchBuild.installed(), Path(TESTS) / "other_allocators.cpp").open()[0].churn
+churn(4, 5000)
+sink.mark("joined")
+extension.uninstall_cpu()
+sink.stop()
+""",
+        tmp_path,
+    )
+    replay = ran.replay()
+    assert not replay.alive_twice and not replay.unknown_frees
+    assert replay.at_marks["joined"] == {}
+    reused: dict[int, set[int | None]] = {}
+    for event in ran.events():
+        if event.kind == "alloc" and event.address is not None:
+            reused.setdefault(event.address, set()).add(event.thread)
+    assert any(len(threads) > 1 for threads in reused.values()), "nothing was tried"
 
 
 def test_a_failed_allocation_is_recorded_and_raised_as_ever(tmp_path: Path) -> None:

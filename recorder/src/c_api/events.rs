@@ -81,3 +81,17 @@ pub unsafe extern "C" fn tidegauge_event(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_codes_of_the_journal() {
+        let known: Vec<i32> = (0..=20).filter(|&number| kind(number).is_some()).collect();
+        assert_eq!(known, [1, 2, 3, 4, 5, 6, 7, 8, 12]);
+        for number in known {
+            assert_eq!(kind(number).map(|kind| kind as i32), Some(number));
+        }
+    }
+}

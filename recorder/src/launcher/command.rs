@@ -9,6 +9,7 @@ use tidegauge_schemas::process::Watched;
 
 use super::aftermath::recover_tree;
 use super::alert_work::AlertWork;
+use super::bootstrap::Bootstrap;
 use super::child::{self, ChildEnd};
 use super::closing::{Closing, subject};
 use super::error::LaunchError;
@@ -35,9 +36,10 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
     if let (Err(error), Some(recording)) = (become_subreaper(), &recording) {
         recording.note(format!("processes whose parent has ended are not found: {error}"));
     }
-    let variables = recording
-        .as_ref()
-        .map(|recording| environment::variables(recording.run(), recording.run_id(), config));
+    let bootstrap = recording.as_ref().filter(|_| config.is_torch_recorded).and_then(bootstrap);
+    let variables = recording.as_ref().map(|recording| {
+        environment::variables(recording.run(), recording.run_id(), config, bootstrap.as_ref())
+    });
     // What comes before there is a command would be lost on it.
     let early: Vec<_> = std::iter::from_fn(|| signals.next()).collect();
     let own_peak_bytes = host::peak_rss_bytes();
@@ -77,6 +79,8 @@ pub(crate) fn run(config: &LaunchConfig, command: &[OsString]) -> Result<Outcome
     // What the kernel kept of the command counts this process as well, of which it was a copy before it was executed.
     let is_its_own = own_peak_bytes.is_none_or(|own| attendant.largest_bytes > own);
     let Attendant { recording, run, ends, largest_bytes, mut alerts, .. } = attendant;
+    // The folder that it may lie in is to go.
+    drop(bootstrap);
     if let Some(mut recording) = recording {
         recording.end_sampling();
         alerts.finish();
@@ -100,6 +104,17 @@ fn open(config: &LaunchConfig, command: &[OsString]) -> Result<Option<Recording>
             Ok(None)
         }
     }
+}
+
+/// What Python interpreters are to find; the command runs without if that cannot be.
+fn bootstrap(recording: &Recording) -> Option<Bootstrap> {
+    let made = Bootstrap::make(recording.journal_folder());
+    let said = made.map_err(|error| {
+        let line = format!("--torch: interpreters cannot be given what starts recording in them: {error}");
+        say(&line);
+        recording.note(line);
+    });
+    said.ok()
 }
 
 /// What is known when the command is over.

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::LaunchConfig;
+use super::bootstrap::Bootstrap;
 use crate::alerts;
 use crate::environment::{
-    ALERTS_VARIABLE, INTERVAL_VARIABLE, RING_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE, WINDOWS_VARIABLE,
+    ALERTS_VARIABLE, INTERVAL_VARIABLE, OWNER_VARIABLE, RING_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE,
+    WINDOWS_VARIABLE,
 };
 
 /// What recorders in the command are told.
@@ -21,8 +23,13 @@ pub struct InProcess {
     pub windows: Option<String>,
 }
 
-/// The variables for a command that is recorded into `run`.
-pub(crate) fn variables(run: &Path, run_id: &str, config: &LaunchConfig) -> Vec<(&'static str, OsString)> {
+/// The variables for a command that is recorded into `run`, and whose interpreters find `bootstrap`.
+pub(crate) fn variables(
+    run: &Path,
+    run_id: &str,
+    config: &LaunchConfig,
+    bootstrap: Option<&Bootstrap>,
+) -> Vec<(&'static str, OsString)> {
     let in_process = &config.in_process;
     let alerts = alerts::join(config.alerts.iter().filter(|alert| alert.needs_process()));
     // The command may go elsewhere.
@@ -39,6 +46,11 @@ pub(crate) fn variables(run: &Path, run_id: &str, config: &LaunchConfig) -> Vec<
         (ALERTS_VARIABLE, Some(alerts).filter(|alerts| !alerts.is_empty())),
     ];
     variables.extend(others.into_iter().filter_map(|(name, value)| Some((name, value?.into()))));
+    variables.extend(bootstrap.into_iter().flat_map(Bootstrap::variables));
+    // Whoever records where this launcher was started does not record what it starts.
+    if std::env::var_os(OWNER_VARIABLE).is_some() {
+        variables.push((OWNER_VARIABLE, OsString::new()));
+    }
     variables
 }
 
@@ -52,7 +64,7 @@ mod tests {
         let mut config = LaunchConfig::new(Target::Process(1));
         config.in_process.interval = Some(Duration::from_millis(20));
         config.alerts = vec!["rss > 1GiB".parse().unwrap(), "allocated > 1GiB".parse().unwrap()];
-        let variables = variables(Path::new("runs/a"), "id", &config);
+        let variables = variables(Path::new("runs/a"), "id", &config, None);
         let run = std::env::current_dir().unwrap().join("runs/a");
         let expected = vec![
             (RUN_VARIABLE, run.into_os_string()),

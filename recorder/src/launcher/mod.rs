@@ -16,6 +16,7 @@ mod alert_board;
 mod alert_command;
 mod alert_work;
 mod attach;
+mod bootstrap;
 mod child;
 mod closing;
 mod command;
@@ -79,6 +80,8 @@ pub struct LaunchConfig {
     pub duration: Option<Duration>,
     /// A signal that is not passed on, but asks recorders in the command to write what they keep.
     pub dump_signal: Option<i32>,
+    /// Whether Python interpreters in the command are to record by themselves, and torch in them.
+    pub is_torch_recorded: bool,
     /// Whether a command that cannot be recorded is not to be started.
     pub is_strict: bool,
     /// Whether nothing is to be printed but what is wrong.
@@ -100,6 +103,7 @@ impl LaunchConfig {
             on_alert: None,
             duration: None,
             dump_signal: None,
+            is_torch_recorded: false,
             is_strict: false,
             is_quiet: false,
             at_start: AtStart::default(),

@@ -27,6 +27,7 @@ pub(crate) struct Recording {
     run: PathBuf,
     run_id: String,
     host: String,
+    journal_folder: PathBuf,
     active: &'static Active,
     scribe: Scribe,
     extremes: Arc<Mutex<Extremes>>,
@@ -63,6 +64,7 @@ impl Recording {
             run: recorder.run().to_owned(),
             run_id: recorder.run_id().to_owned(),
             host: recorder.host().to_owned(),
+            journal_folder: recorder.journal_folder().to_owned(),
             active: recorder.active(),
             scribe: Scribe::start(recorder).map_err(failed)?,
             extremes: Arc::default(),
@@ -89,6 +91,11 @@ impl Recording {
     /// The host, by the name that it bears in the trace.
     pub(crate) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The folder of the journal, which is gone once the trace is closed or recovered.
+    pub(crate) fn journal_folder(&self) -> &Path {
+        &self.journal_folder
     }
 
     /// Processes of ours that are none of the recorded ones.

@@ -3,6 +3,8 @@
 //! It has a place in the run, a journal and a sealer like any other; it does not sample its own process, and says in
 //! `process.json` what it watches.
 
+use std::path::Path;
+
 use tidegauge_schemas::process::Watched;
 
 use super::{Recorder, RecorderBuilder};
@@ -26,6 +28,11 @@ impl Recorder {
     /// Host that this process records on.
     pub(crate) fn host(&self) -> &str {
         &self.info.host
+    }
+
+    /// Where the journal lies until it is sealed.
+    pub(crate) fn journal_folder(&self) -> &Path {
+        &self.journal_path
     }
 
     /// Says what is known of the watched program.

@@ -15,7 +15,7 @@ use crate::victim::{Victim, kill};
 /// Recording is of the whole process: tests that record in this one take turns.
 static RECORDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-fn turn() -> std::sync::MutexGuard<'static, ()> {
+pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
     RECORDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

@@ -79,6 +79,9 @@ pub(crate) struct Launch {
     /// Have recorders in CMD record allocations of the first FIRST steps of an epoch and every EVERY-th after
     #[arg(long, value_name = "FIRST/EVERY", value_parser = windows)]
     windows: Option<String>,
+    /// Have Python programs in CMD record by themselves, and torch in them: allocations, phases, modules
+    #[arg(long, conflicts_with = "pid")]
+    torch: bool,
     /// Do not start a CMD that cannot be recorded
     #[arg(long)]
     strict: bool,
@@ -110,6 +113,7 @@ impl Launch {
             on_alert: self.on_alert,
             duration: self.duration,
             dump_signal: self.dump_signal,
+            is_torch_recorded: self.torch,
             is_strict: self.strict,
             is_quiet: self.quiet,
             at_start,

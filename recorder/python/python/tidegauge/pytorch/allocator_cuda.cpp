@@ -1,12 +1,13 @@
-// Records what torch's caching allocator does on CUDA devices: a callback that the allocator calls for each entry of its
-// trace.
+// Records what torch's caching allocator does on CUDA devices: a callback that the allocator calls for each
+// entry of its trace.
 //
-// The callback runs under the lock of its device. It takes neither the interpreter's lock nor device memory, and torch has
-// no call to take it away: switched off it is a load and a branch.
+// The callback runs under the lock of its device. It takes neither the interpreter's lock nor device memory,
+// and torch has no call to take it away: switched off it is a load and a branch.
 //
-// What is there when recording begins comes from the allocator's snapshot. Taking it puts an entry SNAPSHOT into the trace
-// under the same lock: entries of a device before that are in the snapshot and are dropped, later ones wait until the
-// snapshot has been written. So no block is missed or told twice, whatever other threads do meanwhile.
+// What is there when recording begins comes from the allocator's snapshot. Taking it puts an entry SNAPSHOT
+// into the trace under the same lock: entries of a device before that are in the snapshot and are dropped,
+// later ones wait until the snapshot has been written. So no block is missed or told twice, whatever other
+// threads do meanwhile.
 
 #include "allocator_sink.h"
 
@@ -80,13 +81,13 @@ void write(const Record& record) {
   if (is_private) {
     std::snprintf(name, sizeof name, "private:%llu:%llu", record.pool.first, record.pool.second);
   }
-  sink.event(record.kind, record.device, reinterpret_cast<const void*>(record.address), record.size_bytes, record.stream,
-             is_private ? name : nullptr);
+  sink.event(record.kind, record.device, reinterpret_cast<const void*>(record.address), record.size_bytes,
+             record.stream, is_private ? name : nullptr);
 }
 
 enum class State : int {
-  Snapshotting, // what happens is in the snapshot that is still to be taken
-  Waiting,      // the snapshot was taken and is not written yet
+  Snapshotting,  // what happens is in the snapshot that is still to be taken
+  Waiting,       // the snapshot was taken and is not written yet
   Direct,
 };
 
@@ -96,7 +97,7 @@ constexpr size_t kMaxDevices = 128;
 // What is between the callbacks of a device, which come one at a time, and the thread that attaches.
 struct Device {
   std::atomic<State> state{State::Direct};
-  std::mutex mutex; // of the following
+  std::mutex mutex;  // of the following
   std::vector<Record> waiting;
 };
 
@@ -108,8 +109,8 @@ std::array<Device, kMaxDevices>& devices() {
 
 std::atomic<bool> is_recording{false};
 
-// On the thread that takes our snapshot: the device whose snapshot comes next. Elsewhere none. An entry SNAPSHOT does not
-// tell its device (it always says 0), but devices are taken in order.
+// On the thread that takes our snapshot: the device whose snapshot comes next. Elsewhere none. An entry
+// SNAPSHOT does not tell its device (it always says 0), but devices are taken in order.
 constexpr size_t kNotOurs = SIZE_MAX;
 thread_local size_t next_snapshot = kNotOurs;
 
@@ -300,7 +301,8 @@ Status attach(Backend*, const Functions&, Message message) {
 
 #endif
 
-// The allocator, if CUDA is in use: asking before would not initialize CUDA, attaching before would do nothing.
+// The allocator, if CUDA is in use: asking before would not initialize CUDA, attaching before would do
+// nothing.
 Backend* backend_in_use() {
   Backend* const backend = caching::get();
   return backend != nullptr && backend->initialized() ? backend : nullptr;
@@ -311,8 +313,10 @@ Backend* backend_in_use() {
 
 using namespace tidegauge;
 
-// Has everything that the allocator does on any device from here on recorded, after the segments and blocks that it has.
-TIDEGAUGE_EXPORT int32_t tidegauge_torch_attach_cuda(const Functions* functions, char* buffer, size_t length) {
+// Has everything that the allocator does on any device from here on recorded, after the segments and blocks
+// that it has.
+TIDEGAUGE_EXPORT int32_t tidegauge_torch_attach_cuda(const Functions* functions, char* buffer,
+                                                     size_t length) {
   const Message message{buffer, length};
   return guarded(message, [&] {
     Backend* const backend = backend_in_use();
@@ -348,8 +352,10 @@ struct CudaCounters {
   int64_t ooms;
 };
 
-// Reads the counters of a device. Takes the device's lock for a moment and not the interpreter's: for samplers.
-TIDEGAUGE_EXPORT int32_t tidegauge_torch_cuda_counters(int32_t device, CudaCounters* counters, char* buffer, size_t length) {
+// Reads the counters of a device. Takes the device's lock for a moment and not the interpreter's: for
+// samplers.
+TIDEGAUGE_EXPORT int32_t tidegauge_torch_cuda_counters(int32_t device, CudaCounters* counters, char* buffer,
+                                                       size_t length) {
   const Message message{buffer, length};
   return guarded(message, [&] {
     Backend* const backend = backend_in_use();
@@ -358,11 +364,11 @@ TIDEGAUGE_EXPORT int32_t tidegauge_torch_cuda_counters(int32_t device, CudaCount
     }
     const auto stats = backend->getDeviceStats(static_cast<c10::DeviceIndex>(device));
     // The first of each array is the sum over small and large blocks.
-    *counters = CudaCounters{
-        stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak, stats.active_bytes[0].current,
-        stats.active_bytes[0].peak,       stats.reserved_bytes[0].current, stats.reserved_bytes[0].peak,
-        stats.requested_bytes[0].current, stats.requested_bytes[0].peak, stats.num_alloc_retries,
-        stats.num_ooms};
+    *counters = CudaCounters{stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak,
+                             stats.active_bytes[0].current,    stats.active_bytes[0].peak,
+                             stats.reserved_bytes[0].current,  stats.reserved_bytes[0].peak,
+                             stats.requested_bytes[0].current, stats.requested_bytes[0].peak,
+                             stats.num_alloc_retries,          stats.num_ooms};
     return kDone;
   });
 }

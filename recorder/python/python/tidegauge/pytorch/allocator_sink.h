@@ -1,8 +1,9 @@
-// What allocator_cpu.cpp and allocator_cuda.cpp share: where events go, what a call returns, how it says why it failed.
+// What allocator_cpu.cpp and allocator_cuda.cpp share: where events go, what a call returns, how it says why
+// it failed.
 //
-// Both are plain C functions for ctypes, compiled against the installed torch: no pybind11, which takes ten times as long
-// to compile. The recorder is not linked: its functions come as addresses, so that one library in the cache serves every
-// build of the recorder.
+// Both are plain C functions for ctypes, compiled against the installed torch: no pybind11, which takes ten
+// times as long to compile. The recorder is not linked: its functions come as addresses, so that one library
+// in the cache serves every build of the recorder.
 #pragma once
 
 #include <algorithm>
@@ -22,20 +23,20 @@
 
 namespace tidegauge {
 
-// Codes of tidegauge_event.
+// Codes of tidegauge_event: TIDEGAUGE_EVENT_… in tidegauge.h, and of the journal.
 enum class Event : int32_t {
-  Alloc = 0,
-  Free = 1,
-  FreeRequested = 2,
-  FreeCompleted = 3,
-  SegmentAlloc = 4,
-  SegmentFree = 5,
-  SegmentMap = 6,
-  SegmentUnmap = 7,
-  Oom = 8,
-  Annotate = 9,
-  Snapshot = 10,
-  Baseline = 11,
+  Alloc = 1,
+  Free = 2,
+  FreeRequested = 3,
+  FreeCompleted = 4,
+  SegmentAlloc = 5,
+  SegmentFree = 6,
+  SegmentMap = 7,
+  SegmentUnmap = 8,
+  Oom = 9,
+  Annotate = 10,
+  Snapshot = 11,
+  Baseline = 12,
 };
 
 constexpr int16_t kHost = -1;
@@ -44,22 +45,22 @@ constexpr uint64_t kNoStream = ~uint64_t{0};
 // Codes of extension.py's Status.
 enum Status : int32_t {
   kDone = 0,
-  kAlready = 1,        // it was so before
-  kCovered = 2,        // somebody has set another allocator on top of ours; it was left
-  kNotInstalled = 3,   // there is nothing to take away
-  kNotInitialized = 4, // CUDA has not been used yet
-  kUnsupported = 5,    // this allocator or version of torch cannot do it
-  kFailed = 6,         // torch threw
+  kAlready = 1,         // it was so before
+  kCovered = 2,         // somebody has set another allocator on top of ours; it was left
+  kNotInstalled = 3,    // there is nothing to take away
+  kNotInitialized = 4,  // CUDA has not been used yet
+  kUnsupported = 5,     // this allocator or version of torch cannot do it
+  kFailed = 6,          // torch threw
 };
 
 using AllocFunction = void (*)(int16_t device, const void* address, size_t size_bytes);
 using FreeFunction = void (*)(int16_t device, const void* address);
 using OomFunction = void (*)(int16_t device, uint64_t requested_bytes);
-using EventFunction = void (*)(int32_t kind, int16_t device, const void* address, size_t size_bytes, uint64_t stream,
-                               const char* pool);
+using EventFunction = void (*)(int32_t kind, int16_t device, const void* address, size_t size_bytes,
+                               uint64_t stream, const char* pool);
 
-// Functions of the recorder, each safe in any thread, inside an allocator and without the interpreter lock, and a load and
-// a branch when nothing records. Any may be null. They stay valid until the process ends.
+// Functions of the recorder, each safe in any thread, inside an allocator and without the interpreter lock,
+// and a load and a branch when nothing records. Any may be null. They stay valid until the process ends.
 struct Functions {
   AllocFunction alloc;
   FreeFunction free;
@@ -95,7 +96,8 @@ class Sink {
     }
   }
 
-  void event(Event kind, int16_t device, const void* address, size_t size_bytes, uint64_t stream, const char* pool) const {
+  void event(Event kind, int16_t device, const void* address, size_t size_bytes, uint64_t stream,
+             const char* pool) const {
     if (auto call = event_.load(std::memory_order_acquire)) {
       call(static_cast<int32_t>(kind), device, address, size_bytes, stream, pool);
     }
@@ -123,7 +125,8 @@ struct Message {
   }
 };
 
-// Runs `body`; what it throws becomes a status and a message, since an exception must not leave an extern "C" function.
+// Runs `body`; what it throws becomes a status and a message, since an exception must not leave an extern "C"
+// function.
 template <typename Body>
 int32_t guarded(Message message, Body&& body) noexcept {
   try {

@@ -1,10 +1,11 @@
 """Compiles one of the package's C++ files against the installed torch, and keeps the result in a cache.
 
-Why not `torch.utils.cpp_extension`: it needs setuptools and ninja, includes pybind11 and takes half a minute. This takes
-two seconds, once for each version of torch, and the next process opens what is there.
+Why not `torch.utils.cpp_extension`: it needs setuptools and ninja, includes pybind11 and takes half a minute.
+This takes two seconds, once for each version of torch, and the next process opens what is there.
 
-A library ends in a checksum of itself, behind what the loader looks at. A file that was cut off or damaged is so made
-anew and never opened: a page that is missing behind its end would kill the process when it is touched.
+A library ends in a checksum of itself, behind what the loader looks at. A file that was cut off or damaged is
+so made anew and never opened: a page that is missing behind its end would kill the process when it is
+touched.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class TorchBuild:
     def why_no_cuda(self) -> str | None:
         """Why allocations of CUDA devices cannot be followed with this torch; None where they can."""
         if self.hip_version is not None:
-            return f"this torch is built for ROCm ({self.hip_version}), whose allocator Tidegauge does not follow"
+            return f"this torch is built for ROCm {self.hip_version}, whose allocator is not followed"
         if self.cuda_version is None:
             return "this torch is built without CUDA"
         if not (self.folder / "lib" / "libc10_cuda.so").exists():
@@ -87,8 +88,8 @@ class TorchBuild:
 class CompiledLibrary:
     """A shared library made of `source` and of the files that it includes.
 
-    `uses` are libraries of torch that it links with. `includes` are folders for headers besides torch's, alternatives that
-    are tried in turn until one compiles.
+    `uses` are libraries of torch that it links with. `includes` are folders for headers besides torch's,
+    alternatives that are tried in turn until one compiles.
     """
 
     _opened: ClassVar[dict[str, tuple[ctypes.CDLL, ctypes.PyDLL]]] = {}
@@ -112,11 +113,13 @@ class CompiledLibrary:
         digest.update(repr((self._options("c++20"), build.git_version, self._uses)).encode())
         kind = "cpu" if build.cuda_version is None else f"cu{build.cuda_version}"
         abi = "abi1" if build.has_cxx11_abi else "abi0"
-        name = f"{source.stem}-torch{build.version}-{kind}-{abi}-{platform.machine()}-{digest.hexdigest()[:16]}.so"
+        parts = (source.stem, f"torch{build.version}", kind, abi, platform.machine(), digest.hexdigest()[:16])
+        name = "-".join(parts) + ".so"
         self.file_name = re.sub(r"[^\w.+-]", "_", name)
 
     def open(self) -> tuple[ctypes.CDLL, ctypes.PyDLL]:
-        """The library, compiled if the cache does not have it: to be called without and with the interpreter lock.
+        """The library, compiled if the cache does not have it: to be called without and with the interpreter
+        lock.
 
         Raises ExtensionError. It is never closed, since blocks keep pointers to its functions.
         """
@@ -178,7 +181,9 @@ class CompiledLibrary:
                 if complaint is None:
                     return
                 first = first or complaint
-        raise ExtensionError(f"{self._source.name} does not compile against torch {self._build.version}: {first}")
+        raise ExtensionError(
+            f"{self._source.name} does not compile against torch {self._build.version}: {first}"
+        )
 
     def _options(self, standard: str) -> list[str]:
         return [
@@ -276,7 +281,8 @@ def _is_private(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Has one process of a node compile while the others wait; past the deadline, or where files know no locks, none waits.
+    """Has one process of a node compile while the others wait; past the deadline, or where files know no
+    locks, none waits.
 
     Nothing breaks then, since a library appears whole and under its name at once: it is only compiled twice.
     """

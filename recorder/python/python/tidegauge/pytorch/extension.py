@@ -1,6 +1,8 @@
-"""Events of torch's own allocators: the C functions of allocator_cpu.cpp and allocator_cuda.cpp, and their types.
+"""Events of torch's own allocators: the C functions of allocator_cpu.cpp and allocator_cuda.cpp, and their
+types.
 
-Importing this compiles nothing and does not import torch; `load` does. Hooks and categories are not known here.
+Importing this compiles nothing and does not import torch; `load` does. Hooks and categories are not known
+here.
 """
 
 from __future__ import annotations
@@ -13,7 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tidegauge.pytorch.compiled_library import CompiledLibrary, ExtensionError, TorchBuild, cuda_header_folders
+from tidegauge.pytorch.compiled_library import (
+    CompiledLibrary,
+    ExtensionError,
+    TorchBuild,
+    cuda_header_folders,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -62,13 +69,17 @@ class CudaCounters:
     ooms: int
 
 
+FUNCTIONS = ("alloc", "free", "oom", "event")
+COUNTERS = tuple(CudaCounters.__dataclass_fields__)
+
+
 class _Functions(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("alloc", "free", "oom", "event")]
+    _fields_ = [(name, ctypes.c_void_p) for name in FUNCTIONS]
 
     @classmethod
     def of(cls, addresses: Mapping[str, int]) -> _Functions:
         """Of `tidegauge._native.functions()`. One that is missing or 0 is not called."""
-        return cls(*(addresses.get(f"tidegauge_{name}") or None for name, _ in cls._fields_))
+        return cls(*(addresses.get(f"tidegauge_{name}") or None for name in FUNCTIONS))
 
 
 class _Adopted(ctypes.Structure):
@@ -76,15 +87,17 @@ class _Adopted(ctypes.Structure):
 
 
 class _Counters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in CudaCounters.__dataclass_fields__]
+    _fields_ = [(name, ctypes.c_int64) for name in COUNTERS]
 
 
 class AllocatorExtension:
-    """Follows torch's allocators. There is one set of them in a process, so all objects of this class do the same.
+    """Follows torch's allocators. There is one set of them in a process, so all objects of this class do the
+    same.
 
-    `functions` everywhere is a mapping of the names of C functions (`tidegauge_alloc`, `tidegauge_free`, `tidegauge_oom`,
-    `tidegauge_event`) to their addresses, as `tidegauge._native.functions()` returns it. Addresses must stay valid until
-    the process ends: blocks that outlive the recording call `tidegauge_free` when they die.
+    `functions` everywhere is a mapping of the names of C functions (`tidegauge_alloc`, `tidegauge_free`,
+    `tidegauge_oom`, `tidegauge_event`) to their addresses, as `tidegauge._native.functions()` returns it.
+    Addresses must stay valid until the process ends: blocks that outlive the recording call `tidegauge_free`
+    when they die.
 
     Every method may be called from any thread.
     """
@@ -109,8 +122,11 @@ class AllocatorExtension:
         with self._lock:
             if self._cpu is None:
                 self._build = TorchBuild.installed()
-                library = CompiledLibrary(self._build, FOLDER / "allocator_cpu.cpp", [FOLDER / "allocator_sink.h"])
-                # With the interpreter lock: setting an allocator is none of what torch means to happen at any time.
+                library = CompiledLibrary(
+                    self._build, FOLDER / "allocator_cpu.cpp", [FOLDER / "allocator_sink.h"]
+                )
+                # With the interpreter lock: setting an allocator is none of what torch means to happen at any
+                # time.
                 self._cpu = library.open()[1]
 
     def prepare_cpu(self, functions: Mapping[str, int]) -> None:
@@ -118,25 +134,30 @@ class AllocatorExtension:
 
         Raises ExtensionError.
         """
-        status, message = self._call_cpu("tidegauge_torch_prepare_cpu", ctypes.byref(_Functions.of(functions)))
+        status, message = self._call_cpu(
+            "tidegauge_torch_prepare_cpu", ctypes.byref(_Functions.of(functions))
+        )
         if status != Status.DONE:
             raise ExtensionError(message)
 
     def install_cpu(self, functions: Mapping[str, int]) -> None:
         """Has every CPU allocation from here on recorded, and its free whenever that comes.
 
-        Nothing happens if that is so already. It can be repeated after `uninstall_cpu`. Raises ExtensionError.
+        Nothing happens if that is so already. It can be repeated after `uninstall_cpu`. Raises
+        ExtensionError.
         """
-        status, message = self._call_cpu("tidegauge_torch_install_cpu", ctypes.byref(_Functions.of(functions)))
+        status, message = self._call_cpu(
+            "tidegauge_torch_install_cpu", ctypes.byref(_Functions.of(functions))
+        )
         if status not in (Status.DONE, Status.ALREADY):
             raise ExtensionError(message)
 
     def uninstall_cpu(self) -> bool:
         """Ends recording of CPU allocations and gives torch its former allocator back.
 
-        Returns whether that is so. It is not when somebody has set another allocator on top of ours: that one is left as it
-        is, and ours goes on below it without recording. Blocks that are alive stay valid, and their frees are told to the
-        recorder. Raises ExtensionError.
+        Returns whether that is so. It is not when somebody has set another allocator on top of ours: that one
+        is left as it is, and ours goes on below it without recording. Blocks that are alive stay valid, and
+        their frees are told to the recorder. Raises ExtensionError.
         """
         if self._cpu is None:
             return True
@@ -146,11 +167,12 @@ class AllocatorExtension:
         return status != Status.COVERED
 
     def adopt_cpu(self, storage: torch.UntypedStorage) -> AdoptedBlock | None:
-        """Has the free of a block recorded that was allocated earlier: a parameter, made before recording began.
+        """Has the free of a block recorded that was allocated earlier: a parameter, made before recording
+        began.
 
-        To be called after `prepare_cpu` and, so that nothing is told twice, before `install_cpu`. The caller then records
-        the block itself, as a `baseline`. None if its free cannot be seen: it is empty, of another device, shared, mapped,
-        of NumPy, or a lazy clone.
+        To be called after `prepare_cpu` and, so that nothing is told twice, before `install_cpu`. The caller
+        then records the block itself, as a `baseline`. None if its free cannot be seen: it is empty, of
+        another device, shared, mapped, of NumPy, or a lazy clone.
         """
         adopted = _Adopted()
         pointer = ctypes.c_void_p(storage._cdata)
@@ -164,20 +186,25 @@ class AllocatorExtension:
         return (self._build or TorchBuild.installed()).why_no_cuda
 
     def attach_cuda(self, functions: Mapping[str, int]) -> bool:
-        """Has everything recorded that the caching allocator does from here on, on all devices, after what it has now.
+        """Has everything recorded that the caching allocator does from here on, on all devices, after what it
+        has now.
 
-        Returns False, and does nothing, while the program has not used CUDA yet: it would have no effect, and CUDA is never
-        initialized from here. Asking that again costs well under a microsecond. The first call that finds CUDA in use
-        compiles (three seconds). Segments come as segment_alloc or segment_map, live blocks as baseline events.
+        Returns False, and does nothing, while the program has not used CUDA yet: it would have no effect, and
+        CUDA is never initialized from here. Asking that again costs less than a microsecond. The first call
+        that finds CUDA in use compiles (three seconds). Segments come as segment_alloc or segment_map, live
+        blocks as baseline events.
 
-        Raises ExtensionError: this torch cannot (`why_no_cuda`), or another backend than torch's own allocates.
+        Raises ExtensionError: this torch cannot (`why_no_cuda`), or another backend than torch's own
+        allocates.
         """
         import torch
 
         if not torch.cuda.is_initialized():
             return False
         library = self._load_cuda()
-        status, message = self._call(library, "tidegauge_torch_attach_cuda", ctypes.byref(_Functions.of(functions)))
+        status, message = self._call(
+            library, "tidegauge_torch_attach_cuda", ctypes.byref(_Functions.of(functions))
+        )
         if status == Status.NOT_INITIALIZED:
             return False
         if status not in (Status.DONE, Status.ALREADY):
@@ -185,7 +212,7 @@ class AllocatorExtension:
         return True
 
     def detach_cuda(self) -> None:
-        """Ends recording of CUDA allocations. Torch cannot take its callback back: it stays as a load and a branch."""
+        """Ends recording of CUDA allocations. Torch has no way to take a callback back: it stays, and does nothing."""
         if self._cuda is not None:
             self._cuda.tidegauge_torch_detach_cuda()
 
@@ -201,12 +228,14 @@ class AllocatorExtension:
         counters = _Counters()
         try:
             library = self._load_cuda()
-            status, _ = self._call(library, "tidegauge_torch_cuda_counters", ctypes.c_int32(device), ctypes.byref(counters))
+            status, _ = self._call(
+                library, "tidegauge_torch_cuda_counters", ctypes.c_int32(device), ctypes.byref(counters)
+            )
         except ExtensionError:
             return None
         if status != Status.DONE:
             return None
-        return CudaCounters(*(int(getattr(counters, name)) for name, _ in _Counters._fields_))
+        return CudaCounters(*(int(getattr(counters, name)) for name in COUNTERS))
 
     def _load_cuda(self) -> ctypes.CDLL:
         with self._lock:
@@ -234,7 +263,8 @@ class AllocatorExtension:
             uses=("c10_cuda", "c10"),
             includes=cuda_header_folders(stubs),
         )
-        # Without the interpreter lock: another thread may hold a device's lock and wait for the interpreter's.
+        # Without the interpreter lock: another thread may hold a device's lock and wait for the
+        # interpreter's.
         return library.open()[0]
 
     def _call_cpu(self, name: str, *arguments: Any) -> tuple[Status, str]:

@@ -1,0 +1,222 @@
+//! `tidegauge compare`: the runs, then who changed.
+
+use std::fmt::Write as _;
+
+use super::cells::{Cell, Format, Table, printable};
+use super::summary_text::{Style, device_name};
+use crate::analysis::{
+    ChangedHolder, ChangedHolders, Compared, ComparedPeak, Comparison, ComparisonRow, Measure, Verdict,
+};
+
+/// Runs side by side in a table of who changed: more are too wide for a page.
+const MAX_OTHERS: usize = 4;
+
+/// What figures and verdicts of every comparison mean.
+const HOW_TO_READ: [&str; 2] = [
+    "time per step is the median of the complete steps without the first, ± their median absolute deviation; a verdict \
+     of higher or lower says that the bands of both runs lie apart, by 0.1 % of the memory and 2 % of the time at least",
+    "bands come from within a run: how much machines differ from one run to another they do not know",
+];
+
+/// The runs: one row each, the base first.
+#[must_use]
+pub fn comparison_table(comparison: &Comparison) -> Table {
+    let shown = |is_shown: bool, heading: &'static str| if is_shown { heading } else { "" };
+    let several = comparison.is_of_several_processes;
+    let mut table = Table::new(&[
+        ("configuration", "Configuration"),
+        ("run", ""),
+        ("rank", shown(several, "Rank")),
+        ("process", shown(several, "Process")),
+        ("curve", ""),
+        ("device", ""),
+        ("measure", shown(common_measure(comparison).is_none(), "Of")),
+        ("peak_bytes", "Peak"),
+        ("peak_deviation_bytes", ""),
+        ("peak_delta_bytes", "Δ"),
+        ("peak_delta_share", "Δ %"),
+        ("peak_step", ""),
+        ("peak_phase", "Peak in"),
+        ("step_nanos", "Time per step"),
+        ("step_deviation_nanos", "±"),
+        ("step_delta_nanos", ""),
+        ("step_delta_share", "Δ %"),
+        ("steps", ""),
+        ("final_loss", "Final loss"),
+        ("batch_size", "Batch"),
+        ("ended", ""),
+        ("peak_verdict", ""),
+        ("step_verdict", ""),
+        ("verdict", "Verdict"),
+    ]);
+    table.rows = comparison.rows.iter().map(row).collect();
+    table
+}
+
+fn row(row: &ComparisonRow) -> Vec<Cell> {
+    let peak = row.peak.as_ref();
+    let of_peak = |cell: fn(&ComparedPeak) -> Cell| peak.map_or(Cell::Unknown, cell);
+    let bytes = peak.map(|peak| peak.bytes);
+    let share =
+        |of: Option<Compared>| of.and_then(|of| of.delta_share).map_or(Cell::Unknown, Cell::DeltaShare);
+    let nanos = |nanos: Option<i64>| nanos.map_or(Cell::Unknown, Cell::Nanos);
+    let word = |of: Option<Compared>| Cell::text(of.and_then(|of| of.verdict).map(Verdict::as_str));
+    vec![
+        Cell::Text(row.configuration.clone()),
+        Cell::Text(row.run.clone()),
+        of_peak(|peak| Cell::Count(i64::from(peak.process.rank))),
+        of_peak(|peak| Cell::Count(i64::from(peak.process.process))),
+        of_peak(|peak| Cell::Text(peak.measure.curve().to_owned())),
+        of_peak(|peak| Cell::Count(i64::from(peak.device))),
+        of_peak(|peak| Cell::Text(measure_name(peak))),
+        Cell::bytes(bytes.map(|bytes| bytes.value)),
+        Cell::bytes(bytes.and_then(|bytes| bytes.deviation)),
+        bytes.and_then(|bytes| bytes.delta).map_or(Cell::Unknown, Cell::DeltaBytes),
+        share(bytes),
+        Cell::count(peak.and_then(|peak| peak.step)),
+        Cell::text(peak.and_then(|peak| peak.phase.as_deref())),
+        nanos(row.step_nanos.map(|time| time.value)),
+        nanos(row.step_nanos.and_then(|time| time.deviation)),
+        nanos(row.step_nanos.and_then(|time| time.delta)),
+        share(row.step_nanos),
+        Cell::Count(row.steps as i64),
+        row.final_loss.map_or(Cell::Unknown, Cell::Real),
+        Cell::count(row.batch_size),
+        Cell::Text(row.ended.as_str().to_owned()),
+        word(bytes),
+        word(row.step_nanos),
+        Cell::text(verdict(bytes, row.step_nanos).as_deref()),
+    ]
+}
+
+/// Both words in one; `None` if there is neither.
+fn verdict(bytes: Option<Compared>, time: Option<Compared>) -> Option<String> {
+    let word = |of: Option<Compared>| of.and_then(|of| of.verdict);
+    let said = |what: &str, verdict: Verdict| format!("{what} {}", verdict.as_str());
+    match (word(bytes), word(time)) {
+        (None, None) => None,
+        (Some(Verdict::Same), Some(Verdict::Same)) => Some("same".to_owned()),
+        (bytes, time) => {
+            let words = [bytes.map(|word| said("memory", word)), time.map(|word| said("time", word))];
+            Some(words.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// What all peaks are of, if it is the same.
+fn common_measure(comparison: &Comparison) -> Option<String> {
+    let mut names = comparison.rows.iter().filter_map(|row| row.peak.as_ref()).map(measure_name);
+    let first = names.next()?;
+    names.all(|name| name == first).then_some(first)
+}
+
+fn measure_name(peak: &ComparedPeak) -> String {
+    match peak.measure {
+        Measure::AcceleratorAllocated | Measure::HostAllocated => {
+            format!("{} allocated", device_name(peak.device))
+        }
+        Measure::Rss => "process rss".to_owned(),
+        Measure::TreeRss => "process tree rss".to_owned(),
+    }
+}
+
+/// Who changed, as data: a row for each group and run in which it is not as in the base, the largest changes of each run
+/// first and at most `top` of them.
+#[must_use]
+pub fn changed_holders_table(changed: &ChangedHolders, key: &str, top: usize) -> Table {
+    let mut table = Table::new(&[
+        ("configuration", "Configuration"),
+        (key, "Held by"),
+        ("base_bytes", "Base"),
+        ("bytes", "Bytes"),
+        ("delta_bytes", "Δ"),
+    ]);
+    for (at, other) in changed.others.iter().enumerate() {
+        let mut rows: Vec<&ChangedHolder> =
+            changed.rows.iter().filter(|row| row.bytes[at] != row.base_bytes).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.bytes[at] - row.base_bytes).abs()));
+        table.rows.extend(rows.into_iter().take(top).map(|row| {
+            vec![
+                Cell::Text(other.clone()),
+                Cell::text(row.key.as_deref()),
+                Cell::Bytes(row.base_bytes),
+                Cell::Bytes(row.bytes[at]),
+                Cell::DeltaBytes(row.bytes[at] - row.base_bytes),
+            ]
+        }));
+    }
+    table
+}
+
+/// Who changed, for people: a row for each of the `top` groups that changed most, the runs side by side.
+fn changed_holders_people_tables(changed: &ChangedHolders, heading: &str, top: usize) -> Vec<Table> {
+    let tables = (0..changed.others.len()).step_by(MAX_OTHERS).map(|first| {
+        let others = first..(first + MAX_OTHERS).min(changed.others.len());
+        let mut columns = vec![("key", heading.to_owned()), ("base_bytes", printable(&changed.base))];
+        columns.extend(
+            changed.others[others.clone()]
+                .iter()
+                .map(|name| ("delta_bytes", format!("Δ {}", printable(name)))),
+        );
+        let columns: Vec<(&str, &str)> = columns.iter().map(|(key, name)| (*key, name.as_str())).collect();
+        let mut table = Table::new(&columns);
+        let mut add = |name: Cell, rows: &[ChangedHolder]| {
+            let sum = |of: &dyn Fn(&ChangedHolder) -> i64| rows.iter().map(of).sum::<i64>();
+            let mut cells = vec![name, Cell::Bytes(sum(&|row| row.base_bytes))];
+            let delta = |at| Cell::DeltaBytes(sum(&|row| row.bytes[at] - row.base_bytes));
+            cells.extend(others.clone().map(delta));
+            table.rows.push(cells);
+        };
+        let (shown, rest) = changed.rows.split_at(top.min(changed.rows.len()));
+        for row in shown {
+            add(Cell::text(row.key.as_deref()), std::slice::from_ref(row));
+        }
+        if !rest.is_empty() {
+            add(Cell::Text(format!("({} more)", rest.len())), rest);
+        }
+        add(Cell::Text("(all)".to_owned()), &changed.rows);
+        table
+    });
+    tables.collect()
+}
+
+/// The comparison in text or Markdown, with the `top` groups that changed most; `grouped_by` heads their column.
+#[must_use]
+pub fn comparison_text(
+    comparison: &Comparison,
+    changed: &ChangedHolders,
+    grouped_by: &str,
+    top: usize,
+    format: Format,
+    style: Style,
+) -> String {
+    let is_markdown = format == Format::Markdown;
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let heading = |out: &mut String, text: &str| {
+        let gap = if out.is_empty() { "" } else { "\n" };
+        let _ = if is_markdown {
+            writeln!(out, "{gap}### {text}\n")
+        } else {
+            writeln!(out, "{gap}{}", style.heading(text))
+        };
+    };
+    let base = comparison.rows.first().map_or("", |row| row.configuration.as_str());
+    let of = common_measure(comparison).map(|name| format!(": peak of {name}")).unwrap_or_default();
+    heading(&mut out, &format!("Compared with {}{of}", printable(base)));
+    out += &comparison_table(comparison).render(format);
+    for (number, table) in changed_holders_people_tables(changed, grouped_by, top).iter().enumerate() {
+        if number == 0 {
+            heading(&mut out, "Who changed: bytes alive at the peak");
+        } else {
+            out.push('\n');
+        }
+        out += &table.render(format);
+    }
+    heading(&mut out, "Notes");
+    for note in HOW_TO_READ.into_iter().chain(comparison.notes.iter().map(String::as_str)) {
+        let mark = if is_markdown { "-" } else { "  •" };
+        let _ = writeln!(out, "{mark} {}", printable(note));
+    }
+    out
+}
