@@ -1,0 +1,74 @@
+"""Recording torch's allocators: the compiled part, the baseline, CUDA when it is in use, and what is done without."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import _native
+from . import cuda, snapshots
+from .baseline import Baseline
+from .extension import AllocatorExtension, ExtensionError
+from .notes import note
+
+if TYPE_CHECKING:
+    from .installation import Installation
+
+#: One for the process: blocks that came through it refer to it until they are freed.
+_extension = AllocatorExtension()
+
+
+class Allocations:
+    """Follows the allocators of the CPU and of CUDA while it is installed."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._functions = _native.functions()
+        self._has_cpu = False
+        self._has_cuda = False
+
+    def install(self, models: Iterable[Any], optimizers: Iterable[Any]) -> None:
+        """Begins with the CPU; CUDA follows at once if it is in use, else when torch initializes it."""
+        try:
+            _extension.load()
+            self._install_cpu(models, optimizers)
+        except ExtensionError as error:
+            note(f"allocations on the CPU are not recorded: {error}", loud=True)
+        if torch.version.cuda is not None or torch.version.hip is not None:
+            # Called at once if CUDA is in use; CUDA is never initialized from here.
+            torch.cuda._lazy_call(self._install_cuda)
+
+    def _install_cpu(self, models: Iterable[Any], optimizers: Iterable[Any]) -> None:
+        baseline = Baseline(models, optimizers)
+        # What is allocated from here on is not in the baseline, what was is handed over: nothing is told twice.
+        _extension.prepare_cpu(self._functions)
+        for storage, category in baseline.storages:
+            block = _extension.adopt_cpu(storage)
+            if block is not None:
+                _native.baseline(-1, block.address, block.size_bytes, category)
+        _extension.install_cpu(self._functions)
+        self._has_cpu = self._installation.tags.has_host = True
+
+    def _install_cuda(self) -> None:
+        installation = self._installation
+        # CUDA may be initialized long after recording has ended, or in a child.
+        if not installation.is_active or installation.pid != os.getpid() or self._has_cuda:
+            return
+        try:
+            cuda.tell_devices()
+            self._has_cuda = installation.tags.has_devices = _extension.attach_cuda(self._functions)
+        except ExtensionError as error:
+            note(f"allocations on CUDA devices are recorded by torch's own snapshots only: {error}", loud=True)
+            snapshots.install(installation)
+        except Exception as error:
+            note(f"allocations on CUDA devices are not recorded: {error!r}", loud=True)
+
+    def remove(self) -> None:
+        """Gives torch its allocators back. Blocks that are alive stay valid."""
+        if self._has_cpu and not _extension.uninstall_cpu():
+            note("another CPU allocator was set on top of ours, which stays below it and records no more")
+        _extension.detach_cuda()
+        self._has_cpu = self._has_cuda = False

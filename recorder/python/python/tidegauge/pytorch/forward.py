@@ -1,0 +1,211 @@
+"""Forward calls of modules: the phases forward, loss, eval and recompute, sites of allocations, sites in backward.
+
+Torch calls these hooks for every module, so that each nanosecond here is paid thousands of times a step.
+
+Where backward is, is told by hooks on autograd nodes: on the node of each output of a module, for that module, and on
+the node of each input, for the module that calls it, since that has made it if no module within it has. A node has one
+hook, of the innermost module that made it. `register_full_backward_hook` is not used: it breaks modules that work in
+place.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.modules import module as hooks
+from torch.nn.modules.loss import _Loss
+
+from .._native import Site, Span
+from .dynamo import never_compile
+from .modules import row, shapes_of
+from .notes import failed
+from .tensors import tensors_in
+from .threads import Call, ThreadState
+
+if TYPE_CHECKING:
+    from .installation import Installation
+    from .sites import ModuleSite
+
+_is_compiling = torch.compiler.is_compiling
+_is_grad_enabled = torch.is_grad_enabled
+#: −1 outside of a backward pass.
+_graph_task = torch._C._current_graph_task_id
+_tracing = torch._C._get_tracing_state
+_leave = Site.leave
+_new_call = tuple.__new__
+
+
+class Forward:
+    """The hooks that torch calls around every module's forward."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._threads: ThreadState = installation.threads
+        self._sites = installation.sites
+        self._by_id = installation.sites.by_id
+        self._forward = Span("forward")
+        self._loss = Span("loss")
+        self._eval = Span("eval")
+        self._recompute = Span("recompute")
+
+    def install(self) -> None:
+        """Registers the hooks for all modules."""
+        before = hooks.register_module_forward_pre_hook(self.before)
+        after = hooks.register_module_forward_hook(self.after, always_call=True)
+        self._installation.patches.add(before.remove)
+        self._installation.patches.add(after.remove)
+
+    def before(self, module: Module, arguments: tuple[Any, ...]) -> None:
+        """A module is called. `arguments` are the positional ones."""
+        if _is_compiling():
+            return
+        try:
+            threads = self._threads
+            calls = threads.calls
+            if not calls and _tracing() is not None:
+                # torch.jit.trace would record that we look at shapes.
+                return
+            site = self._by_id.get(id(module))
+            if calls and (site is None or site.is_root):
+                # Recursion, a module made within the call, or calls that an interrupt has ended unseen.
+                threads.forget_ended(self._installation.optimizer_span)
+            if site is None:
+                site = self._meet(module, calls[-1].module if calls else None)
+            span = None
+            if not calls:
+                if not site.is_root:
+                    self._sites.add_root(module)
+                span = self._outermost(module, site, arguments)
+            elif arguments and _is_grad_enabled():
+                self._know_inputs(calls[-1].module, arguments)
+            shapes = None
+            if site.rows_left:
+                shape = getattr(arguments[0], "shape", None) if arguments else None
+                if shape is None or shape != site.last_shape:
+                    shapes = self._new_shapes(site, shape, arguments)
+            calls.append(_new_call(Call, (site, site.site.enter(), span, shapes)))
+        except Exception as error:
+            failed("a module's forward", error)
+
+    def after(self, module: Module, arguments: tuple[Any, ...], output: Any) -> None:
+        """A module's call has ended, also by an exception; `output` is None then."""
+        if _is_compiling():
+            return
+        try:
+            threads = self._threads
+            calls = threads.calls
+            if not calls:
+                return
+            site, before, span, shapes = calls[-1]
+            if site.key != id(module):
+                if not any(call.module.key == id(module) for call in calls):
+                    return
+                # Those above were ended by something that torch calls no hooks for.
+                while calls[-1].module.key != id(module):
+                    threads.leave_calls(len(calls) - 1)
+                site, before, span, shapes = calls[-1]
+            calls.pop()
+            _leave(before)
+            if output is not None and _is_grad_enabled():
+                self._know_outputs(site, output)
+            if shapes is not None:
+                site.rows_left -= 1
+                site.has_row = True
+                row(module, site.path, shapes, shapes_of(output))
+            if not calls:
+                threads.known_nodes.clear()
+                if not site.has_told_parts:
+                    self._tell_parts(site, module)
+            if span is not None:
+                span.end()
+        except Exception as error:
+            failed("the end of a module's forward", error)
+
+    def _meet(self, module: Module, parent: ModuleSite | None) -> ModuleSite:
+        site = self._sites.meet(module, parent)
+        if not getattr(module, "_is_replica", False):
+            self._installation.tags.parameters(module)
+        return site
+
+    def _outermost(self, module: Module, site: ModuleSite, arguments: tuple[Any, ...]) -> Span | None:
+        """Begins the phase that a call from outside of all modules is."""
+        if self._threads.optimizer_steps:
+            self._threads.forget_ended(self._installation.optimizer_span)
+        if not self._installation.has_phases:
+            return None
+        if _graph_task() != -1:
+            span = self._recompute
+        elif not _is_grad_enabled():
+            span = self._eval
+        elif getattr(module, "_is_replica", False):
+            return None
+        else:
+            given = list(tensors_in((arguments, _keywords(sys._getframe(2)))))
+            span = self._loss if isinstance(module, _Loss) else self._forward
+            if span is self._forward:
+                self._installation.steps.on_forward(given)
+                self._installation.tags.inputs(given)
+        span.begin()
+        return span
+
+    def _tell_parts(self, site: ModuleSite, module: Module) -> None:
+        """Rows for modules that are there and were not called: containers, and those whose weights alone are used."""
+        site.has_told_parts = True
+        for part, its_module in self._sites.within(module):
+            if not part.has_row:
+                part.has_row = True
+                row(its_module, part.path, None, None)
+
+    def _know_inputs(self, caller: ModuleSite, arguments: tuple[Any, ...]) -> None:
+        """Nodes of inputs that no module within the caller has made are the caller's."""
+        for argument in arguments:
+            if isinstance(argument, Tensor):
+                node = argument.grad_fn
+                if node is not None:
+                    self._know(node, caller)
+
+    def _know_outputs(self, site: ModuleSite, output: Any) -> None:
+        if isinstance(output, Tensor):
+            node = output.grad_fn
+            if node is not None:
+                self._know(node, site)
+        else:
+            for tensor in _few(tensors_in(output, 2)):
+                node = tensor.grad_fn
+                if node is not None:
+                    self._know(node, site)
+
+    def _know(self, node: Any, site: ModuleSite) -> None:
+        number = node._sequence_nr()
+        known = self._threads.known_nodes
+        if number not in known:
+            known.add(number)
+            node.register_prehook(site.arrive)
+
+    def _new_shapes(self, site: ModuleSite, shape: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The shapes of a call if a row is to be made of it."""
+        site.last_shape = shape
+        shapes = shapes_of(arguments)
+        if shapes in site.seen_shapes:
+            return None
+        site.seen_shapes.add(shapes)
+        return shapes
+
+
+def _few(tensors: Iterator[Tensor]) -> Iterator[Tensor]:
+    for _, tensor in zip(range(16), tensors):
+        yield tensor
+
+
+def _keywords(frame: Any) -> Any:
+    """Keyword arguments of the outermost call: torch gives them to no global hook, but they are in its frame."""
+    keywords = frame.f_locals.get("kwargs")
+    return keywords if isinstance(keywords, dict) else {}
+
+
+never_compile(Forward.before, Forward.after)

@@ -1,0 +1,93 @@
+"""Where each thread of the program is: in which modules and optimizer steps, and how that is put right.
+
+Torch calls a module's forward hooks after an exception, too, but not after a KeyboardInterrupt or SystemExit, and an
+optimizer's hooks after no exception at all. What such a call has left open is found when the thread comes by again: the
+Python stack says which calls are really under way.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any, NamedTuple
+
+import torch
+
+from .._native import Site, Span
+from .sites import ModuleSite
+
+
+class Call(NamedTuple):
+    """A module's forward that is under way."""
+
+    module: ModuleSite
+    #: Where the thread was before.
+    before: int
+    #: The phase that it is, if it is the outermost.
+    span: Span | None
+    #: Shapes that it is called with, if a row is to be made of the call.
+    shapes: tuple[Any, ...] | None
+
+
+class OptimizerStep(NamedTuple):
+    """An optimizer's step that is under way."""
+
+    before: int
+
+
+class ThreadState(threading.local):
+    """Of the thread that looks at it."""
+
+    def __init__(self) -> None:
+        #: Forwards under way, the outermost first.
+        self.calls: list[Call] = []
+        #: Optimizer steps under way, the outermost first.
+        self.optimizer_steps: list[OptimizerStep] = []
+        #: Sequence numbers of the autograd nodes that know their module, since the outermost forward began.
+        self.known_nodes: set[int] = set()
+        self.is_zeroing = False
+
+    def forget_ended(self, optimizer_span: Span) -> None:
+        """Ends what is on our stacks and no more on Python's. Costs microseconds: to be called only if a stack is not empty
+        where it should be.
+        """
+        modules, optimizer_steps = _under_way(sys._getframe(1))
+        alive = 0
+        for module in modules:
+            if alive < len(self.calls) and self.calls[alive].module.key == module:
+                alive += 1
+        self.leave_calls(alive)
+        while len(self.optimizer_steps) > optimizer_steps:
+            Site.leave(self.optimizer_steps.pop().before)
+            optimizer_span.end()
+
+    def leave_calls(self, depth: int) -> None:
+        """Ends forwards until `depth` are left."""
+        while len(self.calls) > depth:
+            call = self.calls.pop()
+            Site.leave(call.before)
+            if call.span is not None:
+                call.span.end()
+        if not self.calls:
+            self.known_nodes.clear()
+
+
+def _under_way(frame: Any) -> tuple[list[int], int]:
+    """Ids of modules whose calls are on the Python stack, the outermost first, and how many optimizer steps are."""
+    call = torch.nn.Module._call_impl.__code__
+    step = _step_code()
+    modules: list[int] = []
+    optimizer_steps = 0
+    while frame is not None:
+        if frame.f_code is call:
+            modules.append(id(frame.f_locals.get("self")))
+        elif frame.f_code is step:
+            optimizer_steps += 1
+        frame = frame.f_back
+    modules.reverse()
+    return modules, optimizer_steps
+
+
+def _step_code() -> Any:
+    """The code of the function in which torch calls an optimizer's hooks; all classes have the same."""
+    return torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
