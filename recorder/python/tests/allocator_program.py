@@ -121,11 +121,8 @@ class Ran:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of programs: the tests' folder to import from, the cache that was chosen, and no GPU."""
+    """The environment of programs: the tests' folder to import from, and no GPU."""
     cleaned = clean_environment(OMP_NUM_THREADS="2", CUDA_VISIBLE_DEVICES="")
-    for name in ("TIDEGAUGE_CACHE", "TIDEGAUGE_RECORDER_LIBRARY"):
-        if name in os.environ:
-            cleaned[name] = os.environ[name]
     return {**cleaned, "PYTHONPATH": f"{TESTS}{os.pathsep}{cleaned['PYTHONPATH']}", **(more or {})}
 
 

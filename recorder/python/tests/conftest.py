@@ -34,7 +34,11 @@ def program(name: str) -> str:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without what would start or steer a recorder, with the package to be found, and with `more`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGAUGE")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("TIDEGAUGE") or key == "TIDEGAUGE_CACHE"  # of what is compiled against torch
+    }
     for key in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         kept.pop(key, None)
     paths = [*PACKAGE, *filter(None, [kept.get("PYTHONPATH")])]
