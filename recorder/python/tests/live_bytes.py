@@ -1,0 +1,100 @@
+"""Counts the bytes of live tensors without the recorder, as a truth to hold recorded allocations against.
+
+`LiveBytes` is a dispatch mode: it sees every tensor that an operator gives back, below autograd, and keeps a weak
+reference to its storage, so that it knows when the last tensor of it is gone. What an operator allocates for itself
+and gives back before it returns is not seen: at the end of a step the two counts agree to the byte, in its middle
+the recorder's may be higher.
+
+As a program it runs another one under that mode and writes what was alive at the end of each of its steps:
+
+    python live_bytes.py counts.json train.py --steps 3
+
+`counts.json` is a list of `{"step", "live_bytes", "peak_bytes"}`: live at the end of the step, and the most that was
+alive at the end of an operator in it. Steps are those of `tg.step`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import runpy
+import sys
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class LiveBytes(TorchDispatchMode):
+    """Knows how many bytes the storages on `device_type` hold that were made, or seen, while it was on."""
+
+    def __init__(self, device_type: str = "cpu") -> None:
+        super().__init__()
+        self._device_type = device_type
+        #: Address of the storage's C++ object → a weak reference that keeps that address from being used again, size.
+        self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._peak_bytes = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for leaf in pytree.tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self.see(leaf)
+        self._peak_bytes = max(self._peak_bytes, self.live())
+        return result
+
+    def see(self, tensor: torch.Tensor) -> None:
+        """Counts the tensor's storage from now on, if it is not counted yet."""
+        if tensor.device.type != self._device_type or tensor.layout != torch.strided:
+            return
+        storage = tensor.untyped_storage()
+        self._storages[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+
+    def live(self) -> int:
+        """Bytes that are alive now."""
+        for address in [address for address, (reference, _) in self._storages.items() if reference.expired()]:
+            del self._storages[address]
+        return sum(size for _, size in self._storages.values())
+
+    def take_peak(self) -> int:
+        """The most bytes that were alive at the end of an operator since this was asked last."""
+        peak, self._peak_bytes = self._peak_bytes, self.live()
+        return peak
+
+
+def see_all(mode: LiveBytes) -> None:
+    """Counts what is alive already: tensors that Python knows, and their gradients."""
+    for thing in gc.get_objects():
+        try:
+            if isinstance(thing, torch.Tensor):
+                mode.see(thing)
+                if thing.grad is not None:
+                    mode.see(thing.grad)
+        except Exception:  # proxies and half-made objects raise whatever they like
+            continue
+
+
+def main() -> None:
+    import tidegauge as tg
+
+    counts_path, script, *arguments = sys.argv[1:]
+    counts: list[dict[str, Any]] = []
+    mode = LiveBytes("cuda" if "--device=cuda" in arguments else "cpu")
+
+    def count(step: dict[str, Any]) -> None:
+        counts.append({"step": step["step"], "live_bytes": mode.live(), "peak_bytes": mode.take_peak()})
+
+    tg.on_step(count)
+    sys.argv = [script, *arguments]
+    try:
+        with mode:
+            runpy.run_path(script, run_name="__main__")
+    finally:
+        with open(counts_path, "w") as file:
+            json.dump(counts, file)
+
+
+if __name__ == "__main__":
+    main()
