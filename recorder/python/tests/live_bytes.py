@@ -35,6 +35,8 @@ class LiveBytes(TorchDispatchMode):
         self._device_type = device_type
         #: Address of the storage's C++ object → a weak reference that keeps that address from being used again, size.
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
+        #: Of all in `_storages`, those that are gone by now included: not less than what is alive.
+        self._known_bytes = 0
         self._peak_bytes = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -42,7 +44,8 @@ class LiveBytes(TorchDispatchMode):
         for leaf in pytree.tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self.see(leaf)
-        self._peak_bytes = max(self._peak_bytes, self.live())
+        if self._known_bytes > self._peak_bytes:
+            self._peak_bytes = max(self._peak_bytes, self.live())
         return result
 
     def see(self, tensor: torch.Tensor) -> None:
@@ -50,13 +53,15 @@ class LiveBytes(TorchDispatchMode):
         if tensor.device.type != self._device_type or tensor.layout != torch.strided:
             return
         storage = tensor.untyped_storage()
+        _, counted_bytes = self._storages.get(storage._cdata, (None, 0))
         self._storages[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._known_bytes += storage.nbytes() - counted_bytes
 
     def live(self) -> int:
         """Bytes that are alive now."""
         for address in [address for address, (reference, _) in self._storages.items() if reference.expired()]:
-            del self._storages[address]
-        return sum(size for _, size in self._storages.values())
+            self._known_bytes -= self._storages.pop(address)[1]
+        return self._known_bytes
 
     def take_peak(self) -> int:
         """The most bytes that were alive at the end of an operator since this was asked last."""
