@@ -4,8 +4,8 @@
     tidegauge summary runs/trainer
     tidegauge peaks runs/trainer --by module
 
-The loop is the Trainer's. The callback records its steps, losses and epochs, attaches to its model and optimizer, and
-records evaluation as a phase of its own. Nothing is downloaded: the model is built from a configuration.
+The loop is the Trainer's. The callback records its steps, losses and epochs and attaches to its model and optimizer;
+evaluation is a phase of its own. Nothing is downloaded: the model is built from a configuration.
 
 Needs `transformers` and `accelerate` beside torch.
 """
@@ -49,7 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="auto", help="auto or cpu")
-    parser.add_argument("--checkpointing", action="store_true", help="the Trainer's gradient_checkpointing")
+    parser.add_argument("--checkpointing", action="store_true", help="compute blocks again in backward")
     parser.add_argument("--quick", action="store_true", help="few steps, for tests")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -64,9 +64,11 @@ def main() -> None:
     model = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=VOCABULARY, n_positions=TIME, n_embd=64, n_layer=3, n_head=4, use_cache=False,
-            bos_token_id=0, eos_token_id=0,
+            bos_token_id=0, eos_token_id=0, loss_type="ForCausalLM",
         )  # fmt: skip
     )
+    if arguments.checkpointing:
+        model.gradient_checkpointing_enable()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=model,
@@ -74,7 +76,7 @@ def main() -> None:
                 output_dir=folder, max_steps=arguments.steps, per_device_train_batch_size=arguments.batch_size,
                 per_device_eval_batch_size=arguments.batch_size, learning_rate=3e-3, seed=0, logging_steps=5,
                 eval_strategy="steps", eval_steps=max(1, arguments.steps // 2), save_strategy="no", report_to=[],
-                use_cpu=arguments.device == "cpu", gradient_checkpointing=arguments.checkpointing, disable_tqdm=True,
+                use_cpu=arguments.device == "cpu", disable_tqdm=True, dataloader_pin_memory=torch.cuda.is_available(),
             ),  # fmt: skip
             train_dataset=Counting(samples=512, seed=0),
             eval_dataset=Counting(samples=64, seed=1),

@@ -5,24 +5,26 @@ reference to its storage, so that it knows when the last tensor of it is gone. W
 and gives back before it returns is not seen: at the end of a step the two counts agree to the byte, in its middle
 the recorder's may be higher.
 
-As a program it runs another one under that mode and writes what was alive at the end of each of its steps:
+As a program it runs another one under that mode, and under torch's own profiler, and writes what they saw:
 
-    python live_bytes.py counts.json train.py --steps 3
+    python live_bytes.py truth.json train.py --steps 3
 
-`counts.json` is a list of `{"step", "live_bytes", "peak_bytes"}`: live at the end of the step, and the most that was
-alive at the end of an operator in it. Steps are those of `tg.step`.
+`truth.json` holds `steps`, a list of `{"step", "live_bytes", "peak_bytes"}` (live at the end of the step, and the most
+that was alive at the end of an operator in it; steps are those of `tg.step`), and `profiler_peak_bytes`, the largest
+`Total Allocated` that torch's CPU allocator reported to the profiler: temporaries within operators included.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import runpy
 import sys
+import tempfile
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -69,36 +71,33 @@ class LiveBytes(TorchDispatchMode):
         return peak
 
 
-def see_all(mode: LiveBytes) -> None:
-    """Counts what is alive already: tensors that Python knows, and their gradients."""
-    for thing in gc.get_objects():
-        try:
-            if isinstance(thing, torch.Tensor):
-                mode.see(thing)
-                if thing.grad is not None:
-                    mode.see(thing.grad)
-        except Exception:  # proxies and half-made objects raise whatever they like
-            continue
+def profiler_peak(profiler: Any) -> int:
+    """The largest sum of what torch's CPU allocator had given out, of what it gave out while it was profiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/profile.json"
+        profiler.export_chrome_trace(path)
+        with open(path) as file:
+            events = json.load(file)["traceEvents"]
+    memory = [event["args"] for event in events if event.get("name") == "[memory]"]
+    return max(reading["Total Allocated"] for reading in memory if reading["Device Type"] == 0)
 
 
 def main() -> None:
     import tidegauge as tg
 
-    counts_path, script, *arguments = sys.argv[1:]
-    counts: list[dict[str, Any]] = []
-    mode = LiveBytes("cuda" if "--device=cuda" in arguments else "cpu")
+    truth_path, script, *arguments = sys.argv[1:]
+    steps: list[dict[str, Any]] = []
+    mode = LiveBytes()
 
     def count(step: dict[str, Any]) -> None:
-        counts.append({"step": step["step"], "live_bytes": mode.live(), "peak_bytes": mode.take_peak()})
+        steps.append({"step": step["step"], "live_bytes": mode.live(), "peak_bytes": mode.take_peak()})
 
     tg.on_step(count)
     sys.argv = [script, *arguments]
-    try:
-        with mode:
-            runpy.run_path(script, run_name="__main__")
-    finally:
-        with open(counts_path, "w") as file:
-            json.dump(counts, file)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler, mode:
+        runpy.run_path(script, run_name="__main__")
+    with open(truth_path, "w") as file:
+        json.dump({"steps": steps, "profiler_peak_bytes": profiler_peak(profiler)}, file)
 
 
 if __name__ == "__main__":
