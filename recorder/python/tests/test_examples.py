@@ -211,6 +211,8 @@ def test_stages_hold_the_activations_that_were_planned(run: Path) -> None:
         sum(size for site, size in alive.values() if site.startswith(f"Pipeline.stages.{number}")) / 2**20
         for number in range(2)
     ]
+    # The logits are given back when the loss is known.
+    planned[1] -= 512 * 10 * 4 / 2**20
     assert held == pytest.approx(planned, abs=0.006)  # printed with two decimals
 
 
