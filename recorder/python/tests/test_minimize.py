@@ -49,7 +49,9 @@ say(losses=expected)
     lines = [line for line in outcome.err.splitlines() if line.startswith("tidegauge: ")]
     assert lines[0].startswith("tidegauge: evaluation 0: loss=")
     assert len(lines) == 1 + len(losses) // 10 + 1
-    assert lines[-1].startswith(f"tidegauge: {len(losses)} evaluations, loss {losses[0]:.6g} → {losses[-1]:.6g}")
+    assert lines[-1].startswith(
+        f"tidegauge: {len(losses)} evaluations, loss {losses[0]:.6g} → {losses[-1]:.6g}"
+    )
     assert "growth" in lines[-1]
 
 

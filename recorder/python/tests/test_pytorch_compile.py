@@ -44,11 +44,11 @@ for x, y in DataLoader(data(96), batch_size=16):
     compiled_step()
 with torch.no_grad():
     results.append(step(x).sum().item())
-say(counters={name: dict(counter) for name, counter in counters.items() if name in ("stats", "graph_break", "recompiles", "resumes")},
+told = ("stats", "graph_break", "recompiles", "resumes")
+say(counters={name: dict(counter) for name, counter in counters.items() if name in told},
     results=results, graphs=torch._dynamo.utils.counters["stats"]["unique_graphs"],
-    compiled=[f"{m.co_name} {os.path.basename(m.co_filename or str())}:{m.co_firstlineno}" for m in torch._dynamo.utils.get_compilation_metrics()])
-if ATTACHED:
-    tg.stop()
+    compiled=[f"{m.co_name} {os.path.basename(m.co_filename or str())}:{m.co_firstlineno}" for m in
+    torch._dynamo.utils.get_compilation_metrics()]) if ATTACHED: tg.stop()
 """
 
 
@@ -57,7 +57,9 @@ def test_counters_of_dynamo_are_the_same(tmp_path: Path) -> None:
     for attached in ("0", "1"):
         folder = tmp_path / attached
         folder.mkdir()
-        outcomes.append(record(folder, PROGRAM, env={"ATTACHED": attached, "TORCHINDUCTOR_CACHE_DIR": str(folder)}))
+        outcomes.append(
+            record(folder, PROGRAM, env={"ATTACHED": attached, "TORCHINDUCTOR_CACHE_DIR": str(folder)})
+        )
     without, with_us = (outcome.said[0] for outcome in outcomes)
     assert without["graphs"] > 4
     assert with_us == without

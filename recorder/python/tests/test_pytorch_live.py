@@ -31,13 +31,13 @@ def compare(outcome):
     assert [outcome.live_bytes(seq) for seq in marks] == [said["bytes"] for said in outcome.said]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["attached before the model", "attached between two epochs"])
+@pytest.mark.parametrize(
+    "late", [False, True], ids=["attached before the model", "attached between two epochs"]
+)
 def test_live_bytes_equal_the_storages_that_are_alive(tmp_path: Path, late: bool) -> None:
     outcome = record(
         tmp_path,
-        TRUTH
-        + LOOP
-        + f"""
+        TRUTH + LOOP + f"""
 late = {late}
 tg.start(RUN)
 if not late:
@@ -71,9 +71,7 @@ tg.stop()
 def test_a_second_recording_counts_what_the_first_has_left(tmp_path: Path) -> None:
     outcome = record(
         tmp_path,
-        TRUTH
-        + LOOP
-        + """
+        TRUTH + LOOP + """
 net = Net()
 optimizer = torch.optim.AdamW(net.parameters())
 tg.start(RUN + "-first")

@@ -24,9 +24,8 @@ loss.backward()
 tg.checkpoint("backward ends")
 outside = torch.ones(1111)
 optimizer.step()
-within = {name: sum(p.nbytes for p in module.parameters(recurse=False)) for name, module in net.named_modules()}
-say(within=within)
-tg.stop()
+within = {name: sum(p.nbytes for p in module.parameters(recurse=False)) for name, module in
+net.named_modules()} say(within=within) tg.stop()
 """,
     )
     (begin,), (end,) = outcome.marks("backward begins"), outcome.marks("backward ends")
@@ -43,7 +42,11 @@ tg.stop()
     assert sizes == {f"Net.{name}": size for name, size in outcome.said[0]["within"].items() if size}
     # relu, in no module of its own, is its block's.
     in_backward = {block["path"] for block in blocks if begin < block["begin"] < end}
-    assert {"Net.blocks.0", "Net.blocks.1"} <= in_backward <= blocks_of_net | {"Net.norm", "Net.head", "Net", None}
+    assert (
+        {"Net.blocks.0", "Net.blocks.1"}
+        <= in_backward
+        <= blocks_of_net | {"Net.norm", "Net.head", "Net", None}
+    )
     (outside,) = [block for block in blocks if block["bytes"] == 4444]
     assert outside["path"] is None
     assert {block["path"] for block in blocks if block["category"] == "optimizer_state"} == {"Adam"}
@@ -103,7 +106,8 @@ before = state(net), sorted(optimizer.__dict__), [len(part._forward_hooks) + len
     + len(part._forward_pre_hooks) + len(part._backward_pre_hooks) for part in net.modules()]
 hooks = torch.nn.modules.module
 functions = lambda: (torch.autograd._engine_run_backward, torch.autograd.graph._engine_run_backward,
-    torch.optim.Optimizer.zero_grad, nn.Module.zero_grad, torch.utils.data.dataloader._BaseDataLoaderIter.__next__,
+    torch.optim.Optimizer.zero_grad, nn.Module.zero_grad,
+    torch.utils.data.dataloader._BaseDataLoaderIter.__next__,
     torch.amp.GradScaler.scale, len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks),
     len(hooks._global_forward_hooks_always_called),
     len(optimizers._global_optimizer_pre_hooks), len(optimizers._global_optimizer_post_hooks))
@@ -154,7 +158,8 @@ parameters = dict(net.named_parameters())
 loss = lambda parameters, x: functional_call(net, parameters, (x,)).sum()
 grad(loss)(parameters, x)
 vmap(grad(loss), in_dims=(None, 0))(parameters, x.unsqueeze(1))
-assert torch.autograd.gradcheck(nn.Linear(3, 2).double(), torch.randn(2, 3, dtype=torch.double, requires_grad=True))
+doubles = nn.Linear(3, 2).double()
+assert torch.autograd.gradcheck(doubles, torch.randn(2, 3, dtype=torch.double, requires_grad=True))
 seen = weakref.ref(net)
 del net, parameters, loss
 gc.collect()

@@ -19,7 +19,9 @@ def between(outcome: Outcome, name: str) -> list[str]:
     first, last = names.index(name), names.index(f"{name} end")
     signs = {"span_begin": "+", "span_end": "-", "step_begin": "[", "step_end": "]"}
     return [
-        signs[row["kind"]] + (row["name"] or str(row["step"])) for row in rows[first:last] if row["kind"] in signs
+        signs[row["kind"]] + (row["name"] or str(row["step"]))
+        for row in rows[first:last]
+        if row["kind"] in signs
     ]
 
 
@@ -65,7 +67,9 @@ tg.stop()
     balanced(outcome)
     evaluation = [*DATA, "+eval", "-eval", "+eval", "-eval"] * 2
     assert outcome.spans() == ((DATA + PART + UPDATE) * 3 + evaluation) * 2
-    assert outcome.steps() == [(n, pytest.approx(loss), 16) for n, loss in enumerate(outcome.said[0]["losses"])]
+    assert outcome.steps() == [
+        (n, pytest.approx(loss), 16) for n, loss in enumerate(outcome.said[0]["losses"])
+    ]
     # Evaluation is in no step, and a batch that is asked for by a training step is part of it.
     step = None
     for row in outcome.checkpoints:
@@ -111,7 +115,18 @@ tg.stop()
     balanced(outcome)
     fb = ["+forward", "-forward", "+backward", "-backward"]
     accumulation = between(outcome, "accumulation")
-    assert accumulation == [*DATA, "[0", *fb, *(DATA + fb) * 3, *UPDATE, "]0", "[1", *(DATA + fb) * 4, *UPDATE, "]1"]
+    assert accumulation == [
+        *DATA,
+        "[0",
+        *fb,
+        *(DATA + fb) * 3,
+        *UPDATE,
+        "]0",
+        "[1",
+        *(DATA + fb) * 4,
+        *UPDATE,
+        "]1",
+    ]
     assert [s for s in between(outcome, "gan") if s[0] in "[]"] == ["[2", "]2", "[3", "]3", "[4", "]4"]
     assert [s for s in between(outcome, "plain") if s[0] in "[]"] == ["[5", "]5", "[6", "]6", "[7"]
     assert [batch for _, _, batch in outcome.steps()] == [8] * 5 + [4] * 3

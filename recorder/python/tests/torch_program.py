@@ -17,10 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from conftest import clean_environment, program
+
 TESTS = Path(__file__).resolve().parent
-PACKAGE = TESTS.parent / "python"
-WORKSPACE = TESTS.parents[2]
-ANALYZER = Path(os.environ.get("TIDEGAUGE_ANALYZER", WORKSPACE / "target" / "debug" / "tidegauge"))
 SECONDS = 300
 
 PRELUDE = """
@@ -71,7 +70,11 @@ class Outcome:
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the trace."""
         done = subprocess.run(
-            [ANALYZER, "query", self.run, sql, "--json"], capture_output=True, text=True, timeout=SECONDS, check=False
+            [program("tidegauge"), "query", self.run, sql, "--json"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return list(json.loads(done.stdout))
@@ -84,7 +87,8 @@ class Outcome:
     def events(self) -> list[dict[str, Any]]:
         return self.query(
             "SELECT e.*, s.name AS path FROM events e LEFT JOIN sites s"
-            " ON e.site = s.site AND e.rank = s.rank AND e.process = s.process ORDER BY e.rank, e.process, e.seq"
+            " ON e.site = s.site AND e.rank = s.rank AND e.process = s.process"
+            " ORDER BY e.rank, e.process, e.seq"
         )
 
     @cached_property
@@ -98,17 +102,23 @@ class Outcome:
         return [
             sign[row["kind"]] + row["name"]
             for row in self.checkpoints
-            if row["kind"] in sign and (not names or row["name"] in names) and (thread is None or row["thread"] == thread)
+            if row["kind"] in sign
+            and (not names or row["name"] in names)
+            and (thread is None or row["thread"] == thread)
         ]
 
     def steps(self) -> list[tuple[int, float | None, int | None]]:
         """Steps that have ended: number, loss, batch size."""
         return [
-            (row["step"], row["value"], row["batch_size"]) for row in self.checkpoints if row["kind"] == "step_end"
+            (row["step"], row["value"], row["batch_size"])
+            for row in self.checkpoints
+            if row["kind"] == "step_end"
         ]
 
     def blocks(self) -> list[dict[str, Any]]:
-        """Every block: where it was allocated, its size, what it is for, `seq` of its beginning and its end."""
+        """Every block: where it was allocated, its size, what it is for, `seq` of its beginning and its
+        end.
+        """
         alive: dict[tuple[int, int], dict[str, Any]] = {}
         found: list[dict[str, Any]] = []
         for event in self.events:
@@ -133,14 +143,18 @@ class Outcome:
 
     def live_bytes(self, seq: int) -> int:
         """What is alive at a moment."""
-        return sum(b["bytes"] for b in self.blocks() if b["begin"] <= seq and (b["end"] is None or b["end"] > seq))
+        return sum(
+            b["bytes"] for b in self.blocks() if b["begin"] <= seq and (b["end"] is None or b["end"] > seq)
+        )
 
     def bytes_of(self, category: str, seq: int) -> int:
         """What is alive of a category at a moment."""
         return sum(
             block["bytes"]
             for block in self.blocks()
-            if block["category"] == category and block["begin"] <= seq and (block["end"] is None or block["end"] > seq)
+            if block["category"] == category
+            and block["begin"] <= seq
+            and (block["end"] is None or block["end"] > seq)
         )
 
     def marks(self, name: str) -> list[int]:
@@ -150,25 +164,32 @@ class Outcome:
 
 def environment(**more: str) -> dict[str, str]:
     """Of a program that finds the package, these tests' modules, and nothing else of ours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGAUGE")}
-    return {**kept, "PYTHONPATH": f"{PACKAGE}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "2", **more}
+    found = clean_environment(OMP_NUM_THREADS="2", **more)
+    return {**found, "PYTHONPATH": f"{found['PYTHONPATH']}{os.pathsep}{TESTS}"}
 
 
 def record(
     folder: Path,
-    program: str,
+    text: str,
     *,
     expect: int | None = 0,
     env: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
     prelude: str = PRELUDE,
 ) -> Outcome:
-    """Runs `PRELUDE` and `program`, whose only argument is the folder to record into. Asserts the exit code `expect`."""
+    """Runs `PRELUDE` and `text`, whose only argument is the folder to record into. Asserts the exit code
+    `expect`.
+    """
     script, run = folder / "program.py", folder / "run"
-    script.write_text(prelude + textwrap.dedent(program))
+    script.write_text(prelude + textwrap.dedent(text))
     done = subprocess.run(
         [sys.executable, *command, str(script), str(run)],
-        capture_output=True, text=True, timeout=SECONDS, env=environment(**(env or {})), cwd=folder, check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=environment(**(env or {})),
+        cwd=folder,
+        check=False,
     )
     if expect is not None:
         assert done.returncode == expect, f"{done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

@@ -1,4 +1,5 @@
-"""A callback for Hugging Face's Trainer: steps, epochs, loss and configuration, with what `tidegauge.attach` records.
+"""A callback for Hugging Face's Trainer: steps, epochs, loss and configuration, with what `tidegauge.attach`
+records.
 
     from tidegauge.huggingface import TidegaugeCallback
 
@@ -38,15 +39,17 @@ _COMPARED = (
 )
 
 
-class TidegaugeCallback(TrainerCallback):  # type: ignore[misc]
+class TidegaugeCallback(TrainerCallback):
     """Records a training by Hugging Face's Trainer.
 
-    run: the folder to record into, if nothing is recorded yet when training begins; recording then ends with training.
-    Without it, recording must be on by then (`tidegauge.start`, or TIDEGAUGE in the environment), else nothing happens.
+    run: the folder to record into, if nothing is recorded yet when training begins; recording then ends with
+    training. Without it, recording must be on by then (`tidegauge.start`, or TIDEGAUGE in the environment),
+    else nothing happens.
     settings: arguments of `tidegauge.start`.
 
-    A step is one of the trainer's: an update of the weights, gradients accumulated before it included. The loss is what
-    the trainer logs, the mean since it logged before, and belongs to the step that it is logged after.
+    A step is one of the trainer's: an update of the weights, gradients accumulated before it included. The
+    loss is what the trainer logs, the mean since it logged before, and belongs to the step that it is logged
+    after.
     """
 
     def __init__(self, run: str | os.PathLike[str] | None = None, **settings: Any) -> None:
@@ -87,21 +90,27 @@ class TidegaugeCallback(TrainerCallback):  # type: ignore[misc]
         self._epoch = int(state.epoch or 0)
         _native.epoch_begin(self._epoch)
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
         """Ends an epoch."""
         self._end_step()
         if self._epoch is not None:
             _native.epoch_end(self._epoch)
             self._epoch = None
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
         """Begins a step."""
         self._end_step()
         self._step = state.global_step
         self._announce(self._step)
         _native.step_begin(self._step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
         """Ends a step, unless its loss is about to be logged."""
         if not control.should_log:
             self._end_step()
@@ -120,7 +129,9 @@ class TidegaugeCallback(TrainerCallback):  # type: ignore[misc]
             self._loss = steps.as_number(loss)
             self._end_step()
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
         """Ends the last step, and recording if that began with training."""
         self._end_step()
         if self._has_started:

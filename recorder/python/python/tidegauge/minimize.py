@@ -1,12 +1,13 @@
-"""Optimizers that call the program: SciPy's `minimize`, PhiFlow's `math.minimize`, anything that takes a function.
+"""Optimizers that call the program: SciPy's `minimize`, PhiFlow's `math.minimize`, anything that takes a
+function.
 
     from tidegauge.minimize import recorded, minimize
 
     result = scipy.optimize.minimize(recorded(loss), x0, method="L-BFGS-B", jac=True)
     result = minimize(phi.math.minimize, loss, solve)          # with a summary at the end
 
-Each evaluation of the function is a span `evaluation` and, where a number is returned, a row `loss_evaluation`. There are
-no training steps here: how often such an optimizer calls is its own affair.
+Each evaluation of the function is a span `evaluation` and, where a number is returned, a row
+`loss_evaluation`. There are no training steps here: how often such an optimizer calls is its own affair.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Result = TypeVar("Result")
 
 @dataclass
 class Evaluations:
-    """What is known of the evaluations so far. Bytes are of the process's resident memory; None where unknown."""
+    """What is known of the evaluations so far. Bytes are of the process's resident memory; None where
+    unknown.
+    """
 
     count: int = 0
     first_loss: float | None = None
@@ -37,7 +40,9 @@ class Evaluations:
 
     @property
     def growth_bytes_per_evaluation(self) -> float | None:
-        """How much memory an evaluation leaves behind, on average, after the first; None for fewer than two."""
+        """How much memory an evaluation leaves behind, on average, after the first; None for fewer than
+        two.
+        """
         if self.count < 2 or self.last_bytes is None or self.first_end_bytes is None:
             return None
         return (self.last_bytes - self.first_end_bytes) / (self.count - 1)
@@ -78,15 +83,15 @@ def recorded(
 ) -> Callable[..., Result]:
     """`function` with each of its calls recorded; takes and returns the same, and raises what it raises.
 
-    The loss is what it returns: a number, an array or tensor of one element (of several: a batch of PhiFlow's, their
-    sum), or the first of a tuple, as of functions that return the gradient or other values along with it. What is none
-    of these is recorded without a number.
+    The loss is what it returns: a number, an array or tensor of one element (of several: a batch of
+    PhiFlow's, their sum), or the first of a tuple, as of functions that return the gradient or other values
+    along with it. What is none of these is recorded without a number.
 
-    progress: a line on standard error for every so many evaluations, 0 for none. name: of the span. first: number of the
-    first evaluation. stream: where the lines go to.
+    progress: a line on standard error for every so many evaluations, 0 for none. name: of the span. first:
+    number of the first evaluation. stream: where the lines go to.
 
-    The wrapper's attribute `evaluations` tells what is known so far. Its cost is some microseconds a call, and where the
-    loss is on an accelerator, waiting for it, which such optimizers do anyway.
+    The wrapper's attribute `evaluations` tells what is known so far. Its cost is some microseconds a call,
+    and where the loss is on an accelerator, waiting for it, which such optimizers do anyway.
     """
     evaluations = Evaluations(start_bytes=_native.rss_bytes())
     span = _native.Span(name)
@@ -101,7 +106,9 @@ def recorded(
             _native.loss_evaluation(number, loss)
         evaluations.note(loss)
         if progress and (evaluations.count % progress == 0 or evaluations.count == 1):
-            _print(f"evaluation {number}: {_described(loss)}, RSS {_mebibytes(evaluations.last_bytes)}", stream)
+            _print(
+                f"evaluation {number}: {_described(loss)}, RSS {_mebibytes(evaluations.last_bytes)}", stream
+            )
         return result
 
     evaluate.evaluations = evaluations  # type: ignore[attr-defined]
@@ -117,10 +124,11 @@ def minimize(
     stream: TextIO | None = None,
     **keywords: Any,
 ) -> Result:
-    """`minimizer(function, *arguments, **keywords)`, each evaluation recorded; what the minimizer returns or raises.
+    """`minimizer(function, *arguments, **keywords)`, each evaluation recorded; what the minimizer returns or
+    raises.
 
-    The whole is a span `minimize`. progress: as of `recorded`; summary: a line on standard error at the end with the
-    number of evaluations, the loss, the peak, and the growth of memory for each evaluation.
+    The whole is a span `minimize`. progress: as of `recorded`; summary: a line on standard error at the end
+    with the number of evaluations, the loss, the peak, and the growth of memory for each evaluation.
     """
     evaluate = recorded(function, progress=progress, stream=stream)
     try:

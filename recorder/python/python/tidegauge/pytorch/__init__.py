@@ -1,18 +1,21 @@
-"""PyTorch: allocations from its own allocators, phases, steps and modules, without touching the training loop.
+"""PyTorch: allocations from its own allocators, phases, steps and modules, without touching the training
+loop.
 
     tg.attach(model, optimizer)     # after tg.start
     tg.detach()                     # or tg.stop(), which takes everything out
 
-`attach` without arguments does nearly as well: modules and optimizers are met when they are first used. Importing this
-module imports no torch and compiles nothing.
+`attach` without arguments does nearly as well: modules and optimizers are met when they are first used.
+Importing this module imports no torch and compiles nothing.
 
 What is recorded, and by which means:
 
 * each block of torch's allocators (`allocations`), with what was alive before (`baseline`);
-* phases `data`, `forward`, `loss` (a module of torch's that computes one), `backward`, `optimizer`, `zero_grad`, `eval`
-  (a model called without gradients), and `recompute` within `backward` (checkpointing) (`forward`, `phases`);
+* phases `data`, `forward`, `loss` (a module of torch's that computes one), `backward`, `optimizer`,
+  `zero_grad`, `eval` (a model called without gradients), and `recompute` within `backward` (checkpointing)
+  (`forward`, `phases`);
 * the path of the module that each block was allocated in, in forward and in backward (`sites`);
-* what blocks are for: parameters, gradients, optimizer state, inputs (`tags`). Buffers of modules count as parameters;
+* what blocks are for: parameters, gradients, optimizer state, inputs (`tags`). Buffers of modules count as
+  parameters;
 * the table `modules` (`modules`);
 * training steps, where the program makes none with `tg.step` (`automatic_steps`).
 """
@@ -46,18 +49,21 @@ def attach(
     phases: bool = True,
     steps: bool = True,
 ) -> None:
-    """Has what torch does from here on recorded, until `tg.stop()` or `detach()`; may be called again with others.
+    """Has what torch does from here on recorded, until `tg.stop()` or `detach()`; may be called again with
+    others.
 
-    model: a module or several; known by the `name` given, else by its class, of which the paths of its submodules are
-    made. optimizer: an optimizer or several. Both may be left out: then they are met when they are first used.
+    model: a module or several; known by the `name` given, else by its class, of which the paths of its
+    submodules are made. optimizer: an optimizer or several. Both may be left out: then they are met when they
+    are first used.
 
-    allocations: follow torch's allocators. phases: record data, forward, backward and so on as spans; switch that off
-    where the program marks them all itself. steps: make training steps where the program makes none by itself: a step
-    begins with the data loader's next batch, or with the first forward after an optimizer's step where there is no data
-    loader. The first call decides about these three.
+    allocations: follow torch's allocators. phases: record data, forward, backward and so on as spans; switch
+    that off where the program marks them all itself. steps: make training steps where the program makes none
+    by itself: a step begins with the data loader's next batch, or with the first forward after an optimizer's
+    step where there is no data loader. The first call decides about these three.
 
-    Nothing is registered on the module itself: it can be copied, pickled and saved as before. What cannot be had here,
-    for want of a compiler say, is a line in the trace's notes and on standard error, and never an exception.
+    Nothing is registered on the module itself: it can be copied, pickled and saved as before. What cannot be
+    had here, for want of a compiler say, is a line in the trace's notes and on standard error, and never an
+    exception.
 
     Raises `TypeError` for a model or optimizer that is none.
     """
@@ -65,7 +71,10 @@ def attach(
         print("tidegauge: attach: nothing is recorded; call tidegauge.start first", file=sys.stderr)
         return
     models, optimizers = several(model), several(optimizer)
-    for given, method in [*((one, "named_modules") for one in models), *((one, "param_groups") for one in optimizers)]:
+    for given, method in [
+        *((one, "named_modules") for one in models),
+        *((one, "param_groups") for one in optimizers),
+    ]:
         if not hasattr(given, method):
             raise TypeError(f"tidegauge.attach: {type(given).__name__} has no {method}")
     with _lock:
@@ -86,7 +95,9 @@ def detach() -> None:
 
 
 def attach_when_imported() -> None:
-    """What an import hook calls when torch has just been imported: as `attach()`, and silent when nothing is recorded."""
+    """What an import hook calls when torch has just been imported: as `attach()`, and silent when nothing is
+    recorded.
+    """
     try:
         if _native.is_on():
             attach()
@@ -95,7 +106,8 @@ def attach_when_imported() -> None:
 
 
 def snapshot() -> str | None:
-    """Has torch write a snapshot of its CUDA allocator into the trace's folder; returns its path, None without CUDA.
+    """Has torch write a snapshot of its CUDA allocator into the trace's folder; returns its path, None
+    without CUDA.
 
     It holds a history where `torch.cuda.memory._record_memory_history` is on, as it is without a compiler.
     """

@@ -1,4 +1,6 @@
-"""Recording torch's allocators: the compiled part, the baseline, CUDA when it is in use, and what is done without."""
+"""Recording torch's allocators: the compiled part, the baseline, CUDA when it is in use, and what is done
+without.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Allocations:
 
     def _install_cpu(self, models: Iterable[Any], optimizers: Iterable[Any]) -> None:
         baseline = Baseline(models, optimizers)
-        # What is allocated from here on is not in the baseline, what was is handed over: nothing is told twice.
+        # What is allocated from here on is not in the baseline, what was is handed over: nothing is told
+        # twice.
         _extension.prepare_cpu(self._functions)
         for storage, category in baseline.storages:
             block = _extension.adopt_cpu(storage)
@@ -61,7 +64,9 @@ class Allocations:
             cuda.tell_devices()
             self._has_cuda = installation.tags.has_devices = _extension.attach_cuda(self._functions)
         except ExtensionError as error:
-            note(f"allocations on CUDA devices are recorded by torch's own snapshots only: {error}", loud=True)
+            note(
+                f"allocations on CUDA devices are recorded by torch's own snapshots only: {error}", loud=True
+            )
             snapshots.install(installation)
         except Exception as error:
             note(f"allocations on CUDA devices are not recorded: {error!r}", loud=True)

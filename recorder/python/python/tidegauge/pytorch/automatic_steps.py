@@ -1,10 +1,11 @@
 """Training steps of a program that makes none by itself.
 
-A step begins with the data loader's next batch, where a model is in training, else with the first forward of a model in
-training. It ends when, after an optimizer's step, the next batch is asked for: gradients that are accumulated over
-several batches are one step, and so are two optimizers that take turns on a batch. Where no data loader is used, it
-ends with the next forward after an optimizer's step. The first step always begins with a forward: before, it is not
-known whether the program makes steps of its own. Once it does, there are no more automatic ones.
+A step begins with the data loader's next batch, where a model is in training, else with the first forward of
+a model in training. It ends when, after an optimizer's step, the next batch is asked for: gradients that are
+accumulated over several batches are one step, and so are two optimizers that take turns on a batch. Where no
+data loader is used, it ends with the next forward after an optimizer's step. The first step always begins
+with a forward: before, it is not known whether the program makes steps of its own. Once it does, there are no
+more automatic ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .tensors import leading_dimension
 if TYPE_CHECKING:
     from .sites import ModuleSites
 
-#: So often an optimizer may step on one batch before the data loader counts as used up (a list of batches was made).
+#: So often an optimizer may step on one batch before the data loader counts as used up (a list of batches was
+#: made).
 MOST_STEPS_PER_BATCH = 16
 
 
@@ -142,7 +144,9 @@ class AutomaticSteps:
 
 
 def has_more(iterator: Any) -> bool | None:
-    """Whether a data loader's iterator has another batch; None where the data set does not know its length."""
+    """Whether a data loader's iterator has another batch; None where the data set does not know its
+    length.
+    """
     try:
         return bool(iterator._num_yielded < len(iterator))
     except Exception:

@@ -1,9 +1,10 @@
 """What is alive when recording of allocations begins.
 
-Blocks that torch allocated before are found by their tensors: those that Python knows, and gradients, states and
-parameters of the modules and optimizers among them. Each block that the CPU's allocator has made is told to the
-recorder, and handed over to our allocator so that its free is seen. Blocks that only C++ holds (tensors saved for
-backward, in a graph that is alive at that moment) are not found; they are neither counted now nor when they are freed.
+Blocks that torch allocated before are found by their tensors: those that Python knows, and gradients, states
+and parameters of the modules and optimizers among them. Each block that the CPU's allocator has made is told
+to the recorder, and handed over to our allocator so that its free is seen. Blocks that only C++ holds
+(tensors saved for backward, in a graph that is alive at that moment) are not found; they are neither counted
+now nor when they are freed.
 """
 
 from __future__ import annotations

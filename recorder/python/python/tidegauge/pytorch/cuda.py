@@ -14,7 +14,10 @@ from .notes import failed
 def tell_devices() -> None:
     """Tells the trace of the devices that the program sees, in torch's order. CUDA must be in use."""
     try:
-        devices = [_device(index, torch.cuda.get_device_properties(index)) for index in range(torch.cuda.device_count())]
+        devices = [
+            _device(index, torch.cuda.get_device_properties(index))
+            for index in range(torch.cuda.device_count())
+        ]
         _native.devices(json.dumps(devices))
     except Exception as error:
         failed("the devices", error)
@@ -29,7 +32,8 @@ def _device(index: int, properties: Any) -> dict[str, Any]:
         "name": properties.name,
         "total_bytes": properties.total_memory,
     }
-    parts = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
-    if all(isinstance(part, int) for part in parts):
-        told["pci_bus_id"] = "{:08X}:{:02X}:{:02X}.0".format(*parts)
+    parts: list[Any] = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    if None not in parts:
+        domain, bus, device = map(int, parts)
+        told["pci_bus_id"] = f"{domain:08X}:{bus:02X}:{device:02X}.0"
     return told

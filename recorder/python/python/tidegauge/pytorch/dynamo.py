@@ -1,8 +1,9 @@
 """Keeps torch.compile away from our hooks.
 
 Where torch calls a hook from a frame that it compiles, Dynamo traces into it, and the hook returns at once
-(`torch.compiler.is_compiling`). Where it calls one from a frame that it does not compile, between two compiled parts, it
-would compile the hook for itself: that is what is prevented here. It is a mark on the code, and imports no Dynamo.
+(`torch.compiler.is_compiling`). Where it calls one from a frame that it does not compile, between two
+compiled parts, it would compile the hook for itself: that is what is prevented here. It is a mark on the
+code, and imports no Dynamo.
 """
 
 from __future__ import annotations

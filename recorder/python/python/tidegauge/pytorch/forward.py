@@ -1,11 +1,12 @@
-"""Forward calls of modules: the phases forward, loss, eval and recompute, sites of allocations, sites in backward.
+"""Forward calls of modules: the phases forward, loss, eval and recompute, sites of allocations, sites in
+backward.
 
 Torch calls these hooks for every module, so that each nanosecond here is paid thousands of times a step.
 
-Where backward is, is told by hooks on autograd nodes: on the node of each output of a module, for that module, and on
-the node of each input, for the module that calls it, since that has made it if no module within it has. A node has one
-hook, of the innermost module that made it. `register_full_backward_hook` is not used: it breaks modules that work in
-place.
+Where backward is, is told by hooks on autograd nodes: on the node of each output of a module, for that
+module, and on the node of each input, for the module that calls it, since that has made it if no module
+within it has. A node has one hook, of the innermost module that made it. `register_full_backward_hook` is not
+used: it breaks modules that work in place.
 """
 
 from __future__ import annotations
@@ -154,7 +155,9 @@ class Forward:
         return span
 
     def _tell_parts(self, site: ModuleSite, module: Module) -> None:
-        """Rows for modules that are there and were not called: containers, and those whose weights alone are used."""
+        """Rows for modules that are there and were not called: containers, and those whose weights alone are
+        used.
+        """
         site.has_told_parts = True
         for part, its_module in self._sites.within(module):
             if not part.has_row:
@@ -203,7 +206,9 @@ def _few(tensors: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def _keywords(frame: Any) -> Any:
-    """Keyword arguments of the outermost call: torch gives them to no global hook, but they are in its frame."""
+    """Keyword arguments of the outermost call: torch gives them to no global hook, but they are in its
+    frame.
+    """
     keywords = frame.f_locals.get("kwargs")
     return keywords if isinstance(keywords, dict) else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from .._native import Site, Span
 from .allocations import Allocations
 from .automatic_steps import AutomaticSteps
 from .forward import Forward
-from .modules import row
 from .notes import failed
 from .patches import Patches
 from .phases import Phases
@@ -24,7 +24,9 @@ from .threads import ThreadState
 
 
 class Installation:
-    """Everything of one recording. Hooks ask it whether they are still wanted, what cannot be taken out included."""
+    """Everything of one recording. Hooks ask it whether they are still wanted, what cannot be taken out
+    included.
+    """
 
     def __init__(self, *, allocations: bool, phases: bool, steps: bool) -> None:
         self.pid = os.getpid()
@@ -57,7 +59,7 @@ class Installation:
         """Learns of models and optimizers, whose names and blocks are known from here on."""
         for number, model in enumerate(models):
             own_name = name if number == 0 or name is None else f"{name}-{number + 1}"
-            self._try("a model", lambda model=model, own_name=own_name: self._add_model(model, own_name))
+            self._try("a model", functools.partial(self._add_model, model, own_name))
         for optimizer in optimizers:
             self.tags.gradients(optimizer)
             self.tags.optimizer_state(optimizer)
@@ -68,7 +70,9 @@ class Installation:
         self.tags.parameters(model)
 
     def remove(self) -> None:
-        """Takes everything out; the last step and the rows of modules that were never called are told before."""
+        """Takes everything out; the last step and the rows of modules that were never called are told
+        before.
+        """
         if not self.is_active:
             return
         self._try("steps", self.steps.remove)
@@ -92,4 +96,6 @@ class Installation:
 
 def _tell_versions() -> None:
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "hip": torch.version.hip}
-    _native.versions(json.dumps({name: str(version) for name, version in versions.items() if version is not None}))
+    _native.versions(
+        json.dumps({name: str(version) for name, version in versions.items() if version is not None})
+    )

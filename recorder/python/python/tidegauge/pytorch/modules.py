@@ -20,7 +20,10 @@ def shapes_of(value: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def row(
-    module: Module, path: str, inputs: tuple[tuple[int, ...], ...] | None, outputs: tuple[tuple[int, ...], ...] | None
+    module: Module,
+    path: str,
+    inputs: tuple[tuple[int, ...], ...] | None,
+    outputs: tuple[tuple[int, ...], ...] | None,
 ) -> None:
     """Records what a module is, and the shapes that it was called with and has returned where it was called.
 
@@ -35,7 +38,14 @@ def row(
             parameter_bytes=sum(parameter.numel() * parameter.element_size() for parameter in own.values()),
             buffers=sum(buffer.numel() for buffer in buffers.values()),
             buffer_bytes=sum(buffer.numel() * buffer.element_size() for buffer in buffers.values()),
-            dtypes=",".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in [*own.values(), *buffers.values()]}))
+            dtypes=",".join(
+                sorted(
+                    {
+                        str(tensor.dtype).removeprefix("torch.")
+                        for tensor in [*own.values(), *buffers.values()]
+                    }
+                )
+            )
             or None,
             shapes=json.dumps({name: list(parameter.shape) for name, parameter in own.items()}),
         )

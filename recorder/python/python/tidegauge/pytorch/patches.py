@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-#: What a wrapper does that could not be put back, since somebody has wrapped it in turn, is up to its own switch.
+#: What a wrapper does that could not be put back, since somebody has wrapped it in turn, is up to its own
+#: switch.
 Undo = Callable[[], object]
 
 

@@ -1,7 +1,8 @@
 """Phases other than forward: backward, optimizer, zero_grad, data.
 
-Backward is a wrapper around the one function through which torch starts its autograd engine; a pass that begins inside
-of another (checkpointing that re-enters) is part of it. Optimizer steps are hooks of torch's, which it calls after no
+Backward is a wrapper around the one function through which torch starts its autograd engine; a pass that
+begins inside of another (checkpointing that re-enters) is part of it. Optimizer steps are hooks of torch's,
+which it calls after no
 exception: an open step is found and ended when the thread comes by again (`threads`).
 """
 
@@ -40,7 +41,8 @@ class Phases:
         self._data = Span("data")
         self._optimizer = installation.optimizer_span
         self._optimizer_sites: dict[type, Site] = {}
-        #: Losses that a GradScaler has scaled for the next backward: the number itself where it could be read.
+        #: Losses that a GradScaler has scaled for the next backward: the number itself where it could be
+        #: read.
         self._is_scaled = False
         self._unscaled: float | None = None
 
@@ -164,7 +166,12 @@ class Phases:
 
         @functools.wraps(zero_grad)
         def zero(*arguments: Any, **keywords: Any) -> Any:
-            if _is_compiling() or not installation.is_active or not installation.has_phases or threads.is_zeroing:
+            if (
+                _is_compiling()
+                or not installation.is_active
+                or not installation.has_phases
+                or threads.is_zeroing
+            ):
                 return zero_grad(*arguments, **keywords)
             if threads.optimizer_steps or threads.calls:
                 threads.forget_ended(self._optimizer)
@@ -212,11 +219,9 @@ class Phases:
     # scaled losses
 
     def _install_scaler(self) -> None:
-        try:
-            from torch.amp.grad_scaler import GradScaler
-        except ImportError:
-            from torch.cuda.amp import GradScaler
-        scaling = GradScaler.scale
+        # Before 2.3 there was one for CUDA only.
+        owner: Any = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
+        scaling = owner.scale
 
         @functools.wraps(scaling)
         def scale(scaler: Any, outputs: Any) -> Any:
@@ -227,7 +232,7 @@ class Phases:
                     note("losses that a GradScaler has scaled on an accelerator are not recorded")
             return scaling(scaler, outputs)
 
-        self._patches.replace(GradScaler, "scale", scale)
+        self._patches.replace(owner, "scale", scale)
 
 
 def _number(roots: list[Any]) -> float | None:

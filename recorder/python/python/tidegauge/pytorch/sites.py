@@ -23,8 +23,18 @@ class ModuleSite:
     """A module of the program: its path, and the site that blocks bear which are allocated in it."""
 
     __slots__ = (
-        "key", "path", "site", "arrive", "is_root", "is_given", "reference", "last_shape", "seen_shapes", "rows_left",
-        "has_row", "has_told_parts",
+        "key",
+        "path",
+        "site",
+        "arrive",
+        "is_root",
+        "is_given",
+        "reference",
+        "last_shape",
+        "seen_shapes",
+        "rows_left",
+        "has_row",
+        "has_told_parts",
     )
 
     def __init__(self, module: Module, path: str, forget: Callable[[Any], None], is_given: bool) -> None:

@@ -1,7 +1,7 @@
 """Torch's own snapshots of its CUDA allocator: what there is where nothing can be compiled.
 
-They are files in `RUN/snapshots`, which `tidegauge` reads like a trace. Torch then keeps the history itself; a snapshot
-is written when recording ends, when a device runs out of memory, and when it is asked for.
+They are files in `RUN/snapshots`, which `tidegauge` reads like a trace. Torch then keeps the history itself;
+a snapshot is written when recording ends, when a device runs out of memory, and when it is asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _count = 0
 
 
 def write_snapshot(reason: str) -> str | None:
-    """Has torch write a snapshot; its path, or None where CUDA is not in use, nothing is recorded, or it failed."""
+    """Has torch write a snapshot; its path, or None where CUDA is not in use, nothing is recorded, or it
+    failed.
+    """
     global _count
     run = _native.run_path()
     if run is None or not torch.cuda.is_initialized():
@@ -44,7 +46,9 @@ def write_snapshot(reason: str) -> str | None:
 
 
 def install(installation: Installation) -> None:
-    """Has torch keep a history, and writes it when recording ends or a device is out of memory. CUDA must be in use."""
+    """Has torch keep a history, and writes it when recording ends or a device is out of memory. CUDA must be
+    in use.
+    """
     enabled = getattr(torch._C, "_cuda_isHistoryEnabled", None)
     # The program's own history stays as it is.
     is_ours = not (enabled is not None and enabled())

@@ -1,7 +1,7 @@
 """What blocks are for: parameters, gradients, optimizer state, inputs, told by the addresses of storages.
 
-A tag holds for the whole life of a block, so it may come late: gradients are tagged when the optimizer is about to use
-them, its state when it has used it.
+A tag holds for the whole life of a block, so it may come late: gradients are tagged when the optimizer is
+about to use them, its state when it has used it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Tags:
             failed("tags of parameters", error)
 
     def inputs(self, batch: Iterable[Tensor]) -> None:
-        """Tags tensors that a model is called with, or that a data loader has brought, unless they were computed."""
+        """Tags tensors that a model is called with, or that a data loader has brought, unless they were
+        computed.
+        """
         try:
             for tensor in batch:
                 if tensor.grad_fn is None and not tensor.requires_grad:
@@ -112,5 +114,3 @@ class Tags:
             block = block_of(part)
             if block is not None:
                 self._tag(block, "optimizer_state")
-
-

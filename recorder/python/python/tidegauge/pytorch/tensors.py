@@ -17,8 +17,8 @@ _PLAIN = (Tensor, Parameter)
 def block_of(tensor: Any) -> tuple[int, int] | None:
     """Device (−1 the host) and address of the block that a tensor lies in; None if it lies in none.
 
-    Several tensors can lie in one block: views, tied weights. Tensors of other kinds (fake, sparse, of a subclass that
-    has no storage) lie in none.
+    Several tensors can lie in one block: views, tied weights. Tensors of other kinds (fake, sparse, of a
+    subclass that has no storage) lie in none.
     """
     try:
         if tensor.layout is not torch.strided:
@@ -30,7 +30,9 @@ def block_of(tensor: Any) -> tuple[int, int] | None:
 
 
 def dense_parts(tensor: Any) -> tuple[Any, ...]:
-    """The tensors that hold the elements: of a sparse one its indices and values, of a subclass what it wraps."""
+    """The tensors that hold the elements: of a sparse one its indices and values, of a subclass what it
+    wraps.
+    """
     if type(tensor) in _PLAIN and tensor.layout is torch.strided:
         return (tensor,)
     try:
@@ -46,7 +48,9 @@ def dense_parts(tensor: Any) -> tuple[Any, ...]:
 
 
 def tensors_in(value: Any, depth: int = 4) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists, mappings and objects like a batch of Hugging Face's, in their order."""
+    """The tensors in nested tuples, lists, mappings and objects like a batch of Hugging Face's, in their
+    order.
+    """
     if isinstance(value, Tensor):
         yield value
     elif depth == 0 or isinstance(value, (str, bytes)):

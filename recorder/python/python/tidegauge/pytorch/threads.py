@@ -1,8 +1,8 @@
 """Where each thread of the program is: in which modules and optimizer steps, and how that is put right.
 
-Torch calls a module's forward hooks after an exception, too, but not after a KeyboardInterrupt or SystemExit, and an
-optimizer's hooks after no exception at all. What such a call has left open is found when the thread comes by again: the
-Python stack says which calls are really under way.
+Torch calls a module's forward hooks after an exception, too, but not after a KeyboardInterrupt or SystemExit,
+and an optimizer's hooks after no exception at all. What such a call has left open is found when the thread
+comes by again: the Python stack says which calls are really under way.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class ThreadState(threading.local):
         self.is_zeroing = False
 
     def forget_ended(self, optimizer_span: Span) -> None:
-        """Ends what is on our stacks and no more on Python's. Costs microseconds: to be called only if a stack is not empty
-        where it should be.
+        """Ends what is on our stacks and no more on Python's. Costs microseconds: to be called only if a
+        stack is not empty where it should be.
         """
         modules, optimizer_steps = _under_way(sys._getframe(1))
         alive = 0
@@ -73,7 +73,9 @@ class ThreadState(threading.local):
 
 
 def _under_way(frame: Any) -> tuple[list[int], int]:
-    """Ids of modules whose calls are on the Python stack, the outermost first, and how many optimizer steps are."""
+    """Ids of modules whose calls are on the Python stack, the outermost first, and how many optimizer steps
+    are.
+    """
     call = torch.nn.Module._call_impl.__code__
     step = _step_code()
     modules: list[int] = []
