@@ -91,7 +91,7 @@ def train(arguments: argparse.Namespace, files: list[Path]) -> None:
             with tg.span("optimizer"):
                 stencil -= arguments.rate * gradient
     trace = tg.stop()
-    print(f"{arguments.loading}: stencil {np.round(stencil, 3).tolist()} of {list(TRUE_STENCIL)}; trace in {trace}")
+    print(f"{arguments.loading}: stencil {[round(float(weight), 3) for weight in stencil]} of {list(TRUE_STENCIL)}; trace in {trace}")
 
 
 def parse() -> argparse.Namespace:
