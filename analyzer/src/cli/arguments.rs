@@ -117,11 +117,18 @@ impl Common {
         Ok(source)
     }
 
-    /// The one process that a command about one process is for.
+    /// The one process that a command about one process is for: where a launcher recorded a program from outside, and one
+    /// process of that recorded itself, the latter.
     pub(super) fn only_process<'a>(&self, source: &'a Source) -> Result<&'a ProcessTrace> {
         match source.processes.as_slice() {
             [process] => Ok(process),
             processes => {
+                let records_itself =
+                    |process: &&ProcessTrace| process.info.as_ref().is_some_and(|info| info.watched.is_none());
+                let mut own = processes.iter().filter(records_itself);
+                if let (Some(process), None) = (own.next(), own.next()) {
+                    return Ok(process);
+                }
                 let found =
                     processes.iter().map(|process| process.id.to_string()).collect::<Vec<_>>().join(", ");
                 bail!("the trace has several processes ({found}); choose one with --rank and --process")

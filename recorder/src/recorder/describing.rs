@@ -44,7 +44,10 @@ impl Recorder {
         let mut run = RunInfo::read(&self.target.run)?;
         let before = run.config.clone();
         run.config.extend(config);
-        Ok(if run.config == before { () } else { run.replace(&self.target.run)? })
+        if run.config != before {
+            run.replace(&self.target.run)?;
+        }
+        Ok(())
     }
 
     pub(super) fn write_info(&self) -> Result<()> {
