@@ -23,11 +23,15 @@ class Samples(torch.utils.data.Dataset):
         ids = torch.arange(index, index + 16) % 50
         return {"input_ids": ids, "labels": ids}
 model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=16, n_layer=2, n_head=2))
-arguments = TrainingArguments(output_dir=RUN + "-out", per_device_train_batch_size=4,
-gradient_accumulation_steps=2, num_train_epochs=2, logging_steps=LOGGING, report_to=[], save_strategy="no",
-eval_strategy="epoch", use_cpu=True, per_device_eval_batch_size=8, disable_tqdm=True) trainer = Trainer(model,
-arguments, train_dataset=Samples(), eval_dataset=Samples(), callbacks=[TidegaugeCallback(RUN), Losses()])
-trainer.train() assert not tg.is_on() say(losses=losses)
+arguments = TrainingArguments(
+    output_dir=RUN + "-out", per_device_train_batch_size=4, gradient_accumulation_steps=2, num_train_epochs=2,
+    logging_steps=LOGGING, report_to=[], save_strategy="no", eval_strategy="epoch", use_cpu=True,
+    per_device_eval_batch_size=8, disable_tqdm=True)
+trainer = Trainer(model, arguments, train_dataset=Samples(), eval_dataset=Samples(),
+    callbacks=[TidegaugeCallback(RUN), Losses()])
+trainer.train()
+assert not tg.is_on()
+say(losses=losses)
 """
 
 

@@ -24,8 +24,9 @@ loss.backward()
 tg.checkpoint("backward ends")
 outside = torch.ones(1111)
 optimizer.step()
-within = {name: sum(p.nbytes for p in module.parameters(recurse=False)) for name, module in
-net.named_modules()} say(within=within) tg.stop()
+within = {name: sum(p.nbytes for p in part.parameters(recurse=False)) for name, part in net.named_modules()}
+say(within=within)
+tg.stop()
 """,
     )
     (begin,), (end,) = outcome.marks("backward begins"), outcome.marks("backward ends")
@@ -158,10 +159,10 @@ parameters = dict(net.named_parameters())
 loss = lambda parameters, x: functional_call(net, parameters, (x,)).sum()
 grad(loss)(parameters, x)
 vmap(grad(loss), in_dims=(None, 0))(parameters, x.unsqueeze(1))
-doubles = nn.Linear(3, 2).double()
-assert torch.autograd.gradcheck(doubles, torch.randn(2, 3, dtype=torch.double, requires_grad=True))
+doubles = nn.Linear(3, 2)
+assert torch.autograd.gradcheck(doubles.double(), torch.randn(2, 3, dtype=torch.double, requires_grad=True))
 seen = weakref.ref(net)
-del net, parameters, loss
+del net, parameters, loss, doubles
 gc.collect()
 say(alive=seen() is not None)
 for _ in range(50):

@@ -12,12 +12,20 @@ DDP = """
 import torch.distributed as dist
 def work(rank, run, port):
     if port:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port)) dist.init_process_group("gloo") run = [run] tg.start(run[0])
-        torch.manual_seed(0) net = nn.parallel.DistributedDataParallel(Net()) optimizer =
-        torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9) tg.attach(net, optimizer) for x, y in
-        DataLoader(data(32), batch_size=8): nn.functional.mse_loss(net(x), y).backward() optimizer.step()
-        optimizer.zero_grad() tg.stop() dist.destroy_process_group()
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo")
+    tg.start(run)
+    torch.manual_seed(0)
+    net = nn.parallel.DistributedDataParallel(Net())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    tg.attach(net, optimizer)
+    for x, y in DataLoader(data(32), batch_size=8):
+        nn.functional.mse_loss(net(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    tg.stop()
+    dist.destroy_process_group()
 """
 
 SPAWNED = """
