@@ -66,10 +66,10 @@ class Exercise:
         ]
         rows = {row["configuration"]: row for row in self.compare(*runs)}
         base = rows["Baseline"]
+        # `recompute` is what backward runs again of forward.
         print("\n  1. Where does memory peak, in forward or in backward?")
         for name, row in rows.items():
-            phase = {"recompute": "backward (recompute)"}.get(row["peak_phase"], row["peak_phase"])
-            print(f"     {name}: in {phase}, in step {row['peak_step']}, {row['peak_bytes'] / MIB:.2f} MiB")
+            print(f"     {name}: in {row['peak_phase']}, in step {row['peak_step']}, {row['peak_bytes'] / MIB:.2f} MiB")
         print("  2. How much memory is saved?")
         for name, row in list(rows.items())[1:]:
             print(f"     {name}: {-row['peak_delta_bytes'] / MIB:.2f} MiB, {-row['peak_delta_share']:.1%} of the peak")
