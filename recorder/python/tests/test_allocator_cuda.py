@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from allocator_program import PACKAGE, TESTS, environment, query
-from recorder_sink import WORKSPACE
+from conftest import ROOT
 
 sys.path.insert(0, str(PACKAGE))
 
@@ -25,7 +25,7 @@ STUBS = PACKAGE / "tidegauge" / "pytorch" / "cuda_stubs"
 
 def kinds() -> dict[int, str]:
     """Numbers of the recorder's event kinds, by its C header."""
-    header = (WORKSPACE / "recorder" / "include" / "tidegauge.h").read_text()
+    header = (ROOT / "recorder" / "include" / "tidegauge.h").read_text()
     return {
         int(code): name.lower() for name, code in re.findall(r"#define TIDEGAUGE_EVENT_(\w+) (\d+)", header)
     }
