@@ -1,11 +1,11 @@
-"""The exercise of memory profiling: four configurations, their table, and its questions answered from the traces.
+"""The exercise of memory profiling: four configurations, their table, and its questions answered.
 
     python examples/python/exercise.py --run runs/exercise
 
-trains transformer.py and unet.py as they are, with checkpointing, with bfloat16 and with both, then the baseline at
-several batch sizes (and the U-Net with several rollouts), each in a process of its own, into folders of runs/exercise.
-The table is `tidegauge compare`; where memory peaks, what is saved, what that costs and whether the loss stays the same
-is read from the same comparison.
+trains transformer.py and unet.py as they are, with checkpointing, with bfloat16 and with both, then the
+baseline at several batch sizes (and the U-Net with several rollouts), each in a process of its own, into
+folders of runs/exercise. The table is `tidegauge compare`; where memory peaks, what is saved, what that
+costs and whether the loss stays the same is read from the same comparison.
 """
 
 from __future__ import annotations
@@ -42,7 +42,16 @@ class Exercise:
         if self.arguments.steps is not None:
             given += ["--steps", str(self.arguments.steps)]
         path = str(self.run / folder)
-        command = [sys.executable, str(HERE / f"{program}.py"), "--run", path, "--name", name, *given, *options]
+        command = [
+            sys.executable,
+            str(HERE / f"{program}.py"),
+            "--run",
+            path,
+            "--name",
+            name,
+            *given,
+            *options,
+        ]
         subprocess.run(command, check=True)
         return path
 
@@ -69,24 +78,40 @@ class Exercise:
         # `recompute` is what backward runs again of forward.
         print("\n  1. Where does memory peak, in forward or in backward?")
         for name, row in rows.items():
-            print(f"     {name}: in {row['peak_phase']}, in step {row['peak_step']}, {row['peak_bytes'] / MIB:.2f} MiB")
+            print(
+                f"     {name}: in {row['peak_phase']}, in step {row['peak_step']}, "
+                f"{row['peak_bytes'] / MIB:.2f} MiB"
+            )
         print("  2. How much memory is saved?")
         for name, row in list(rows.items())[1:]:
-            print(f"     {name}: {-row['peak_delta_bytes'] / MIB:.2f} MiB, {-row['peak_delta_share']:.1%} of the peak")
+            print(
+                f"     {name}: {-row['peak_delta_bytes'] / MIB:.2f} MiB, "
+                f"{-row['peak_delta_share']:.1%} of the peak"
+            )
         print("  3. What does it cost in time?")
         for name, row in list(rows.items())[1:]:
             change = f"{row['step_delta_share']:+.0%}, {row['step_verdict']}"
-            print(f"     {name}: {row['step_nanos'] / 1e6:.0f} ms a step instead of {base['step_nanos'] / 1e6:.0f} ({change})")
-        print("  4. Does it change what is learned? (all start from the same weights and see the same batches)")
+            print(
+                f"     {name}: {row['step_nanos'] / 1e6:.0f} ms a step instead of "
+                f"{base['step_nanos'] / 1e6:.0f} ({change})"
+            )
+        print(
+            "  4. Does it change what is learned? (all start from the same weights and see the same batches)"
+        )
         for name, row in list(rows.items())[1:]:
             change = row["final_loss"] / base["final_loss"] - 1
-            print(f"     {name}: loss {row['final_loss']:.5f} instead of {base['final_loss']:.5f} ({change:+.2%})")
+            print(
+                f"     {name}: loss {row['final_loss']:.5f} instead of {base['final_loss']:.5f} "
+                f"({change:+.2%})"
+            )
 
     def growth(self, program: str, option: str, values: list[int], key: str) -> None:
         """How the peak grows with the batch size, or with the number of rollout steps."""
         print(f"\n{program}: {key}")
         runs = [
-            self.train(program, f"{program}-{option.strip('-')}-{value}", f"{key} {value}", option, str(value))
+            self.train(
+                program, f"{program}-{option.strip('-')}-{value}", f"{key} {value}", option, str(value)
+            )
             for value in values
         ]
         peaks = [row["peak_bytes"] for row in self.compare(*runs)]
@@ -97,13 +122,19 @@ class Exercise:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/exercise", help="folder of the traces")
     parser.add_argument("--steps", type=int, help="of each run; by default the programs' own numbers")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument("--programs", nargs="+", default=["transformer", "unet"], choices=["transformer", "unet"])
+    parser.add_argument(
+        "--programs", nargs="+", default=["transformer", "unet"], choices=["transformer", "unet"]
+    )
     parser.add_argument("--batch-size", type=int, nargs="*", default=[2, 4, 8], help="sizes to compare")
-    parser.add_argument("--rollout-steps", type=int, nargs="*", default=[2, 4, 6], help="of the U-Net, to compare")
+    parser.add_argument(
+        "--rollout-steps", type=int, nargs="*", default=[2, 4, 6], help="of the U-Net, to compare"
+    )
     parser.add_argument("--tidegauge", default="tidegauge", help="the analyzer")
     parser.add_argument("--quick", action="store_true", help="few steps in each run, for tests")
     return parser.parse_args()

@@ -4,8 +4,8 @@
     tidegauge summary runs/trainer
     tidegauge peaks runs/trainer --by module
 
-The loop is the Trainer's. The callback records its steps, losses and epochs and attaches to its model and optimizer;
-evaluation is a phase of its own. Nothing is downloaded: the model is built from a configuration.
+The loop is the Trainer's. The callback records its steps, losses and epochs and attaches to its model and
+optimizer; evaluation is a phase of its own. Nothing is downloaded: the model is built from a configuration.
 
 Needs `transformers` and `accelerate` beside torch.
 """
@@ -43,7 +43,9 @@ class Counting(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/trainer", help="folder of the trace")
     parser.add_argument("--name", default="GPT-2", help="what `tidegauge compare` calls this run")
     parser.add_argument("--steps", type=int, default=40)
@@ -63,8 +65,15 @@ def main() -> None:
     tg.start(arguments.run, config={"name": arguments.name, "batch_size": arguments.batch_size})
     model = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=VOCABULARY, n_positions=TIME, n_embd=64, n_layer=3, n_head=4, use_cache=False,
-            bos_token_id=0, eos_token_id=0, loss_type="ForCausalLM",
+            vocab_size=VOCABULARY,
+            n_positions=TIME,
+            n_embd=64,
+            n_layer=3,
+            n_head=4,
+            use_cache=False,
+            bos_token_id=0,
+            eos_token_id=0,
+            loss_type="ForCausalLM",
         )  # fmt: skip
     )
     if arguments.checkpointing:
@@ -73,10 +82,20 @@ def main() -> None:
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
-                output_dir=folder, max_steps=arguments.steps, per_device_train_batch_size=arguments.batch_size,
-                per_device_eval_batch_size=arguments.batch_size, learning_rate=3e-3, seed=0, logging_steps=5,
-                eval_strategy="steps", eval_steps=max(1, arguments.steps // 2), save_strategy="no", report_to=[],
-                use_cpu=arguments.device == "cpu", disable_tqdm=True, dataloader_pin_memory=torch.cuda.is_available(),
+                output_dir=folder,
+                max_steps=arguments.steps,
+                per_device_train_batch_size=arguments.batch_size,
+                per_device_eval_batch_size=arguments.batch_size,
+                learning_rate=3e-3,
+                seed=0,
+                logging_steps=5,
+                eval_strategy="steps",
+                eval_steps=max(1, arguments.steps // 2),
+                save_strategy="no",
+                report_to=[],
+                use_cpu=arguments.device == "cpu",
+                disable_tqdm=True,
+                dataloader_pin_memory=torch.cuda.is_available(),
             ),  # fmt: skip
             train_dataset=Counting(samples=512, seed=0),
             eval_dataset=Counting(samples=64, seed=1),
@@ -86,7 +105,10 @@ def main() -> None:
         trainer.train()
         after = trainer.evaluate()["eval_loss"]
     trace = tg.stop()
-    print(f"{arguments.name}: evaluation loss {before:.3f} → {after:.3f} in {arguments.steps} steps; trace in {trace}")
+    print(
+        f"{arguments.name}: evaluation loss {before:.3f} → {after:.3f} "
+        f"in {arguments.steps} steps; trace in {trace}"
+    )
 
 
 if __name__ == "__main__":

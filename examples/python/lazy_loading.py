@@ -2,13 +2,15 @@
 
     python examples/python/lazy_loading.py --run runs/loading
 
-runs itself twice, once eager and once lazy, into runs/loading/eager and runs/loading/lazy, and compares the two:
+runs itself twice, once eager and once lazy, into runs/loading/eager and runs/loading/lazy, and compares the
+two:
 
     tidegauge compare runs/loading/eager runs/loading/lazy
     tidegauge plot timeline runs/loading/lazy -o lazy.svg
 
-What is compared is the resident memory of the process, so that nothing but numpy is needed here, and no allocations
-are recorded. Both train the same thing, the stencil of a heat equation, on the same windows in the same order.
+What is compared is the resident memory of the process, so that nothing but numpy is needed here, and no
+allocations are recorded. Both train the same thing, the stencil of a heat equation, on the same windows in
+the same order.
 """
 
 from __future__ import annotations
@@ -91,14 +93,21 @@ def train(arguments: argparse.Namespace, files: list[Path]) -> None:
             with tg.span("optimizer"):
                 stencil -= arguments.rate * gradient
     trace = tg.stop()
-    print(f"{arguments.loading}: stencil {[round(float(weight), 3) for weight in stencil]} of {list(TRUE_STENCIL)}; trace in {trace}")
+    print(
+        f"{arguments.loading}: stencil {[round(float(weight), 3) for weight in stencil]} "
+        f"of {list(TRUE_STENCIL)}; trace in {trace}"
+    )
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/loading", help="folder of the two traces")
     parser.add_argument("--loading", choices=["both", "eager", "lazy"], default="both")
-    parser.add_argument("--data", type=Path, help="folder of simulations; by default they are made and removed again")
+    parser.add_argument(
+        "--data", type=Path, help="folder of simulations; by default they are made and removed again"
+    )
     parser.add_argument("--simulations", type=int, default=20)
     parser.add_argument("--cells", type=int, default=65536, help="of a simulation; 65536 are 16 MiB on disk")
     parser.add_argument("--max-cached-sims", type=int, default=5, help="that lazy loading keeps")
@@ -125,7 +134,8 @@ def main() -> None:
         for loading in ("eager", "lazy"):
             # Each in a process of its own: what one has taken from the system is not there for the other.
             subprocess.run([
-                sys.executable, __file__, "--loading", loading, "--run", f"{arguments.run}/{loading}", "--data", folder,
+                sys.executable, __file__, "--loading", loading,
+                "--run", f"{arguments.run}/{loading}", "--data", folder,
                 "--max-cached-sims", str(arguments.max_cached_sims), "--steps", str(arguments.steps),
                 "--batch-size", str(arguments.batch_size), "--rate", str(arguments.rate),
             ], check=True)  # fmt: skip

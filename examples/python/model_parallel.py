@@ -4,14 +4,16 @@
     tidegauge summary runs/parallel
     tidegauge peaks runs/parallel --by site
 
-The placement is planned on torch's `meta` device, where tensors have shapes and no memory: layers are cut into two stages
-of about equal need (parameters, their gradients and Adam's state, and what forward keeps). Then
+The placement is planned on torch's `meta` device, where tensors have shapes and no memory: layers are cut
+into two stages of about equal need (parameters, their gradients and Adam's state, and what forward keeps).
+Then
 
-* with two CUDA devices or more, each stage lies on one of its own: every device has its own curves in the trace;
+* with two CUDA devices or more, each stage lies on one of its own: every device has its own curves in the
+  trace;
 * with one CUDA device, the second stage stays on the CPU: the trace has the curves of the two;
-* without CUDA, both stages lie in the memory of the host. **That is no parallelism and saves nothing**: there is one
-  curve. It shows which activations belong to which stage (`Pipeline.stages.0…`, `Pipeline.stages.1…` of the sites), to
-  be held against the plan.
+* without CUDA, both stages lie in the memory of the host. **That is no parallelism and saves nothing**:
+  there is one curve. It shows which activations belong to which stage (`Pipeline.stages.0…`,
+  `Pipeline.stages.1…` of the sites), to be held against the plan.
 
 Stages work one after the other; activations are carried from one to the next.
 """
@@ -41,7 +43,9 @@ class Need:
     """What a layer will hold in training, in bytes."""
 
     def __init__(self, layer: nn.Module, x: torch.Tensor) -> None:
-        self.parameters_bytes = COPIES_OF_PARAMETERS * sum(parameter.nbytes for parameter in layer.parameters())
+        self.parameters_bytes = COPIES_OF_PARAMETERS * sum(
+            parameter.nbytes for parameter in layer.parameters()
+        )
         self.activations_bytes = 0
         for module in layer if isinstance(layer, nn.Sequential) else [layer]:
             x = module(x)
@@ -73,7 +77,9 @@ class Pipeline(nn.Module):
     def __init__(self, stages: Sequence[Sequence[nn.Module]], devices: Sequence[torch.device]) -> None:
         super().__init__()
         self.devices = list(devices)
-        self.stages = nn.ModuleList(nn.Sequential(*stage).to(device) for stage, device in zip(stages, devices))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*stage).to(device) for stage, device in zip(stages, devices)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for stage, device in zip(self.stages, self.devices):
@@ -92,7 +98,9 @@ def devices_of(choice: str) -> list[torch.device]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/parallel", help="folder of the trace")
     parser.add_argument("--name", default="two stages", help="what `tidegauge compare` calls this run")
     parser.add_argument("--steps", type=int, default=30)
@@ -114,15 +122,16 @@ def main() -> None:
     plan = needs(arguments.width, arguments.depth, arguments.batch_size)
     place = cut([need.bytes for need in plan])
     tg.start(arguments.run, config={
-        "name": arguments.name, "model": "perceptron", "batch_size": arguments.batch_size, "width": arguments.width,
+        "name": arguments.name, "model": "perceptron", "batch_size": arguments.batch_size,
+        "width": arguments.width,
         "depth": arguments.depth, "stage0": str(devices[0]), "stage1": str(devices[1]),
     })  # fmt: skip
     for number, part in enumerate((plan[:place], plan[place:])):
         parameters = sum(need.parameters_bytes for need in part) / 2**20
         activations = sum(need.activations_bytes for need in part) / 2**20
         print(
-            f"stage {number}: {len(part)} layers on {devices[number]}, planned {parameters:.2f} MiB for parameters, "
-            f"gradients and Adam, {activations:.2f} MiB of activations"
+            f"stage {number}: {len(part)} layers on {devices[number]}, planned {parameters:.2f} MiB for "
+            f"parameters, gradients and Adam, {activations:.2f} MiB of activations"
         )
     if devices[0] == devices[1]:
         print(f"both stages lie on {devices[0]}: this shows what each holds, and saves nothing")
@@ -152,7 +161,9 @@ def main() -> None:
         losses.append(step.loss)
 
     trace = tg.stop()
-    print(f"{arguments.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} in {len(losses)} steps; trace in {trace}")
+    print(
+        f"{arguments.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} in {len(losses)} steps; trace in {trace}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""A physical trainer: finds the viscosity field of Burgers simulations by PhiFlow's `math.minimize` with L-BFGS-B.
+"""A physical trainer: finds the viscosity of Burgers simulations by PhiFlow's `math.minimize`, L-BFGS-B.
 
     python examples/python/physical_inverse.py --run runs/inverse
     tidegauge summary runs/inverse
     tidegauge phases runs/inverse
     tidegauge query runs/inverse "SELECT step, value FROM checkpoints WHERE kind = 'loss_evaluation'"
 
-The truth is a viscosity that varies in space; simulations made with it are the data. The optimizer is a black box that
-calls a function, so that there are no batches to be told of: each evaluation of the loss is recorded instead, with the
-field operations (advect, diffuse) as spans in it. Ends with the recovered field against the true one.
+The truth is a viscosity that varies in space; simulations made with it are the data. The optimizer is a
+black box that calls a function, so that there are no batches to be told of: each evaluation of the loss is
+recorded instead, with the field operations (advect, diffuse) as spans in it. Ends with the recovered field
+against the true one.
 
 Needs `phiflow` (3.4) beside torch.
 """
@@ -19,7 +20,20 @@ from typing import Any
 
 import tidegauge as tg
 import torch
-from phi.torch.flow import Box, CenteredGrid, Field, Noise, Solve, TORCH, advect, batch, extrapolation, field, math, spatial
+from phi.torch.flow import (
+    TORCH,
+    Box,
+    CenteredGrid,
+    Field,
+    Noise,
+    Solve,
+    advect,
+    batch,
+    extrapolation,
+    field,
+    math,
+    spatial,
+)
 from tidegauge.monitor import EpochMemoryMonitor, MemoryMonitor, track_memory
 
 SECONDS_PER_FRAME = 0.02
@@ -51,7 +65,9 @@ def relative_error(found: Field, truth: Field) -> float:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/inverse", help="folder of the trace")
     parser.add_argument("--steps", type=int, default=30, help="iterations of L-BFGS-B at most")
     parser.add_argument("--batch-size", type=int, default=8, help="simulations that share the viscosity")
@@ -75,7 +91,8 @@ def main() -> None:
     if arguments.device == "cuda":
         TORCH.set_default_device("GPU")
     config = {
-        "name": "viscosity", "model": "burgers", "batch_size": arguments.batch_size, "frames": arguments.frames,
+        "name": "viscosity", "model": "burgers", "batch_size": arguments.batch_size,
+        "frames": arguments.frames,
         "cells": arguments.cells, "precision": "fp64", "device": arguments.device,
         "trainer_params": {
             "enable_memory_monitoring": True, "memory_monitor_batches": arguments.memory_monitor_batches,
@@ -85,7 +102,12 @@ def main() -> None:
     tg.attach()
 
     box = Box(x=1.0, y=1.0)
-    grid = {"extrapolation": extrapolation.PERIODIC, "bounds": box, "x": arguments.cells, "y": arguments.cells}
+    grid = {
+        "extrapolation": extrapolation.PERIODIC,
+        "bounds": box,
+        "x": arguments.cells,
+        "y": arguments.cells,
+    }
     with track_memory("ground truth"):
         smooth = Noise(batch(simulation=arguments.batch_size), vector="x,y", scale=0.5, smoothness=1.0)
         velocity = CenteredGrid(smooth, **grid) * 0.5
@@ -97,7 +119,8 @@ def main() -> None:
             predicted = rollout(velocity, truth.with_values(math.exp(log_viscosity)), arguments.frames)
         with tg.span("loss"):
             return sum(
-                math.l2_loss((state - seen).values, "simulation,x,y,vector") for state, seen in zip(predicted, observed)
+                math.l2_loss((state - seen).values, "simulation,x,y,vector")
+                for state, seen in zip(predicted, observed)
             )
 
     monitor = EpochMemoryMonitor.from_config(config)

@@ -17,7 +17,9 @@ from torch import nn
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/streaming", help="folder of the trace")
     parser.add_argument("--batch-size", type=int, default=500, help="samples in a chunk")
     parser.add_argument("--samples", type=int, default=10_000)

@@ -1,12 +1,12 @@
-"""A small language model, trained for a few steps: what checkpointing and bfloat16 do to the memory of activations.
+"""A small language model: what checkpointing and bfloat16 do to the memory of activations.
 
     python examples/python/transformer.py --run runs/baseline
     python examples/python/transformer.py --run runs/checkpointing --checkpointing --name "+ Checkpointing"
     tidegauge summary runs/baseline
     tidegauge compare runs/baseline runs/checkpointing
 
-The text is made of sentences of a small grammar, so that there is something to learn and the loss falls. All four
-configurations start from the same weights and see the same batches: their losses can be compared.
+The text is made of sentences of a small grammar, so that there is something to learn and the loss falls.
+All four configurations start from the same weights and see the same batches: their losses can be compared.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Predicts the next character. With checkpointing each block but the last is computed again in backward."""
+    """Predicts the next character. With checkpointing blocks but the last are computed again in backward."""
 
-    def __init__(self, vocabulary: int, width: int, heads: int, layers: int, time: int, checkpointing: bool) -> None:
+    def __init__(
+        self, vocabulary: int, width: int, heads: int, layers: int, time: int, checkpointing: bool
+    ) -> None:
         super().__init__()
         self.checkpointing = checkpointing
         self.token, self.position = nn.Embedding(vocabulary, width), nn.Embedding(time, width)
@@ -74,7 +76,9 @@ def synthetic_text(sentences: int, seed: int) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/transformer", help="folder of the trace")
     parser.add_argument("--name", default="Baseline", help="what `tidegauge compare` calls this run")
     parser.add_argument("--steps", type=int, default=30)
@@ -118,10 +122,16 @@ def main() -> None:
     for number in range(arguments.steps):
         with tg.step(number, batch_size=arguments.batch_size) as step:
             with tg.span("data_to_device"):
-                starts = torch.randint(len(corpus) - arguments.time - 1, (arguments.batch_size, 1), generator=samples)
+                starts = torch.randint(
+                    len(corpus) - arguments.time - 1, (arguments.batch_size, 1), generator=samples
+                )
                 window = corpus[starts + torch.arange(arguments.time + 1)].to(device)
             with tg.span("forward"):
-                precision = torch.autocast(device.type, torch.bfloat16) if arguments.bf16 else contextlib.nullcontext()
+                precision = (
+                    torch.autocast(device.type, torch.bfloat16)
+                    if arguments.bf16
+                    else contextlib.nullcontext()
+                )
                 with precision:
                     logits = model(window[:, :-1])
                 loss = functional.cross_entropy(logits.float().flatten(0, 1), window[:, 1:].flatten())
@@ -135,7 +145,10 @@ def main() -> None:
         losses.append(step.loss)
 
     trace = tg.stop()
-    print(f"{arguments.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} in {len(losses)} steps on {device}; trace in {trace}")
+    print(
+        f"{arguments.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} "
+        f"in {len(losses)} steps on {device}; trace in {trace}"
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
     tidegauge summary runs/unet-4
     tidegauge compare runs/unet-4 runs/unet-8
 
-In training the network is fed its own predictions, and all of them are held until backward: the memory of activations
-grows with the batch size and with the number of rollout steps. With checkpointing, of each step only the state that it
-started from is held, and the network is run again in backward.
+In training the network is fed its own predictions, and all of them are held until backward: the memory of
+activations grows with the batch size and with the number of rollout steps. With checkpointing, of each step
+only the state that it started from is held, and the network is run again in backward.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ class Convolutions(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="circular"), nn.GroupNorm(4, outputs), nn.GELU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, padding_mode="circular"), nn.GroupNorm(4, outputs), nn.GELU(),
-        )  # fmt: skip
+            nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="circular"),
+            nn.GroupNorm(4, outputs),
+            nn.GELU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, padding_mode="circular"),
+            nn.GroupNorm(4, outputs),
+            nn.GELU(),
+        )
 
 
 class UNet(nn.Module):
@@ -52,7 +56,7 @@ class UNet(nn.Module):
 
 
 def burgers(simulations: int, frames: int, cells: int, seed: int) -> torch.Tensor:
-    """Solutions of ∂u/∂t = −u·∇u + ν∇²u from smooth random velocities: [simulations, frames, 2, cells, cells]."""
+    """Solutions of ∂u/∂t = −u·∇u + ν∇²u from random velocities: [simulations, frames, 2, cells, cells]."""
     viscosity, cell, seconds, substeps = 0.01, 1.0 / cells, 0.02, 10
     samples = torch.Generator().manual_seed(seed)
     wave = torch.fft.fftfreq(cells, 1.0 / cells)
@@ -76,14 +80,20 @@ def burgers(simulations: int, frames: int, cells: int, seed: int) -> torch.Tenso
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", default="runs/unet", help="folder of the trace")
     parser.add_argument("--name", default="Baseline", help="what `tidegauge compare` calls this run")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--rollout-steps", type=int, default=4, help="predictions in a row, each from the last")
+    parser.add_argument(
+        "--rollout-steps", type=int, default=4, help="predictions in a row, each from the last"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument("--checkpointing", action="store_true", help="compute rollout steps again in backward")
+    parser.add_argument(
+        "--checkpointing", action="store_true", help="compute rollout steps again in backward"
+    )
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--cells", type=int, default=32, help="along each side of the grid, a multiple of 4")
@@ -125,7 +135,11 @@ def main() -> None:
                 window = simulations[which, first + offsets].to(device)
             with tg.span("forward"):
                 velocity, loss = window[:, 0], torch.zeros((), device=device)
-                precision = torch.autocast(device.type, torch.bfloat16) if arguments.bf16 else contextlib.nullcontext()
+                precision = (
+                    torch.autocast(device.type, torch.bfloat16)
+                    if arguments.bf16
+                    else contextlib.nullcontext()
+                )
                 with precision:
                     for frame in range(1, arguments.rollout_steps + 1):
                         if arguments.checkpointing:
@@ -143,7 +157,10 @@ def main() -> None:
         losses.append(step.loss)
 
     trace = tg.stop()
-    print(f"{arguments.name}: loss {losses[0]:.4f} → {losses[-1]:.4f} in {len(losses)} steps on {device}; trace in {trace}")
+    print(
+        f"{arguments.name}: loss {losses[0]:.4f} → {losses[-1]:.4f} "
+        f"in {len(losses)} steps on {device}; trace in {trace}"
+    )
 
 
 if __name__ == "__main__":

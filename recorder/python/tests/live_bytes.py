@@ -1,17 +1,18 @@
 """Counts the bytes of live tensors without the recorder, as a truth to hold recorded allocations against.
 
-`LiveBytes` is a dispatch mode: it sees every tensor that an operator gives back, below autograd, and keeps a weak
-reference to its storage, so that it knows when the last tensor of it is gone. What an operator allocates for itself
-and gives back before it returns is not seen: at the end of a step the two counts agree to the byte, in its middle
-the recorder's may be higher.
+`LiveBytes` is a dispatch mode: it sees every tensor that an operator gives back, below autograd, and keeps
+a weak reference to its storage, so that it knows when the last tensor of it is gone. What an operator
+allocates for itself and gives back before it returns is not seen: at the end of a step the two counts agree
+to the byte, in its middle the recorder's may be higher.
 
 As a program it runs another one under that mode, and under torch's own profiler, and writes what they saw:
 
     python live_bytes.py truth.json train.py --steps 3
 
-`truth.json` holds `steps`, a list of `{"step", "live_bytes", "peak_bytes"}` (live at the end of the step, and the most
-that was alive at the end of an operator in it; steps are those of `tg.step`), and `profiler_peak_bytes`, the largest
-`Total Allocated` that torch's CPU allocator reported to the profiler: temporaries within operators included.
+`truth.json` holds `steps`, a list of `{"step", "live_bytes", "peak_bytes"}` (live at the end of the step,
+and the most that was alive at the end of an operator in it; steps are those of `tg.step`), and
+`profiler_peak_bytes`, the largest `Total Allocated` that torch's CPU allocator reported to the profiler:
+temporaries within operators included.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self, device_type: str = "cpu") -> None:
         super().__init__()
         self._device_type = device_type
-        #: Address of the storage's C++ object → a weak reference that keeps that address from being used again, size.
+        #: Address of the storage's C++ object → a weak reference, which keeps it from being used again; size.
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
         #: Of all in `_storages`, those that are gone by now included: not less than what is alive.
         self._known_bytes = 0
@@ -72,7 +73,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def profiler_peak(profiler: Any) -> int:
-    """The largest sum of what torch's CPU allocator had given out, of what it gave out while it was profiled."""
+    """The most that torch's CPU allocator had given out, of what it gave out while it was profiled."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/profile.json"
         profiler.export_chrome_trace(path)

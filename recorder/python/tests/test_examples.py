@@ -1,4 +1,4 @@
-"""The example programs: each runs, does what it says, and what is recorded of it agrees with independent counts."""
+"""The example programs: each does what it says, and what is recorded of it agrees with independent counts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,15 @@ class Counted:
 
     def __init__(self, folder: Path, name: str, options: tuple[str, ...]) -> None:
         self.run, truth = folder / "run", folder / "truth.json"
-        script = [str(EXAMPLES / f"{name}.py"), "--quick", "--device", "cpu", "--run", str(self.run), *options]
+        script = [
+            str(EXAMPLES / f"{name}.py"),
+            "--quick",
+            "--device",
+            "cpu",
+            "--run",
+            str(self.run),
+            *options,
+        ]
         start([str(TESTS / "live_bytes.py"), str(truth), *script])
         self.truth: dict[str, Any] = json.loads(truth.read_text())
 
@@ -53,8 +61,12 @@ class Counted:
 
     def replay(self) -> dict[int, tuple[int, int]]:
         """Of each step: bytes alive at its end, and the most in it; by the plainest reading of the rows."""
-        events = query(self.run, "SELECT seq, kind, address, size_bytes FROM events WHERE device = -1 ORDER BY seq")
-        marks = query(self.run, "SELECT seq, kind, step FROM checkpoints WHERE kind LIKE 'step_%' ORDER BY seq")
+        events = query(
+            self.run, "SELECT seq, kind, address, size_bytes FROM events WHERE device = -1 ORDER BY seq"
+        )
+        marks = query(
+            self.run, "SELECT seq, kind, step FROM checkpoints WHERE kind LIKE 'step_%' ORDER BY seq"
+        )
         alive: dict[int, int] = {}
         total = peak = 0
         steps: dict[int, tuple[int, int]] = {}
@@ -93,9 +105,13 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Any:
 SMALL = {"transformer": ("--layers", "4", "--time", "32"), "unet": ("--cells", "16")}
 
 
-@pytest.mark.parametrize("options", [(), ("--checkpointing",), ("--bf16",), ("--checkpointing", "--bf16")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [(), ("--checkpointing",), ("--bf16",), ("--checkpointing", "--bf16")], ids=" ".join
+)
 @pytest.mark.parametrize("name", ["transformer", "unet"])
-def test_what_is_alive_is_what_is_counted_independently(counted: Any, name: str, options: tuple[str, ...]) -> None:
+def test_what_is_alive_is_what_is_counted_independently(
+    counted: Any, name: str, options: tuple[str, ...]
+) -> None:
     done = counted(name, *SMALL[name], *options)
     recorded, steps = done.replay(), done.truth["steps"]
     assert len(steps) >= 3 and list(recorded) == [step["step"] for step in steps]
@@ -139,7 +155,9 @@ def test_the_exercise_prints_its_table_and_answers(tmp_path: Path) -> None:
     lines = printed.splitlines()
     for name in ("Baseline", "+ Checkpointing", "+ AMP", "+ Both"):
         assert any(line.strip().startswith(f"{name}  ") for line in lines), printed
-    saved = next(line for line in lines if line.startswith("     + Checkpointing: ") and "of the peak" in line)
+    saved = next(
+        line for line in lines if line.startswith("     + Checkpointing: ") and "of the peak" in line
+    )
     assert float(saved.split(",")[1].split("%")[0]) > 30, printed
     slopes = next(line for line in lines if line.startswith("  peak for one more in the batch size"))
     first, second = (float(part.split()[-1]) for part in slopes.split(" MiB")[:2])
@@ -151,7 +169,10 @@ def test_the_viscosity_is_found_and_every_evaluation_recorded(run: Path) -> None
     printed = example("physical_inverse", run)
     error = float(printed.rsplit("→ ", 1)[1].split(";")[0])
     assert error < 0.02, printed
-    losses = [row["value"] for row in query(run, "SELECT value FROM checkpoints WHERE kind = 'loss_evaluation' ORDER BY seq")]
+    losses = [
+        row["value"]
+        for row in query(run, "SELECT value FROM checkpoints WHERE kind = 'loss_evaluation' ORDER BY seq")
+    ]
     assert f"Loss evaluations: {len(losses)} in " in printed
     assert losses[-1] < 1e-3 * losses[0]
     counts = query(run, "SELECT name, COUNT(*) AS n FROM checkpoints WHERE kind = 'span_begin' GROUP BY name")
@@ -186,7 +207,10 @@ def test_lazy_loading_saves_the_files_that_it_does_not_hold(tmp_path: Path) -> N
     assert peaks["eager"] - peaks["lazy"] == pytest.approx(15 * 64 * 32768 * 4, rel=0.1)
     assert printed.count("stencil [0.2") == 2
     loads = {
-        loading: query(run / loading, "SELECT COUNT(*) AS n FROM checkpoints WHERE kind = 'span_begin' AND name = 'load_simulation'")
+        loading: query(
+            run / loading,
+            "SELECT COUNT(*) AS n FROM checkpoints WHERE kind = 'span_begin' AND name = 'load_simulation'",
+        )
         for loading in ("eager", "lazy")
     }
     assert loads["eager"][0]["n"] == 20 and loads["lazy"][0]["n"] >= 20
@@ -195,7 +219,9 @@ def test_lazy_loading_saves_the_files_that_it_does_not_hold(tmp_path: Path) -> N
 def test_stages_hold_the_activations_that_were_planned(run: Path) -> None:
     printed = example("model_parallel", run, "--device", "cpu,cpu")
     assert "saves nothing" in printed
-    planned = [float(line.split(" MiB of activations")[0].rsplit(" ", 1)[1]) for line in printed.splitlines()[:2]]
+    planned = [
+        float(line.split(" MiB of activations")[0].rsplit(" ", 1)[1]) for line in printed.splitlines()[:2]
+    ]
     sites = {row["site"]: row["name"] for row in query(run, "SELECT site, name FROM sites")}
     forward = "SELECT {} AS seq FROM checkpoints WHERE name = 'forward' AND kind = '{}'"
     begin = query(run, forward.format("MAX(seq)", "span_begin"))[0]["seq"]
@@ -218,9 +244,7 @@ def test_stages_hold_the_activations_that_were_planned(run: Path) -> None:
 def test_streamed_predictions_are_the_same_and_hold_less(run: Path) -> None:
     printed = example("streaming_inference", run, "--device", "cpu")
     assert float(printed.split("at most ")[1].split(" apart")[0]) < 1e-5
-    phases = {
-        row["phase"]: row["peak_bytes"] for row in query(run, "SELECT * FROM phases WHERE device = -1")
-    }
+    phases = {row["phase"]: row["peak_bytes"] for row in query(run, "SELECT * FROM phases WHERE device = -1")}
     assert phases["streamed"] < 0.25 * phases["all_at_once"]
 
 
