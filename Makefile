@@ -6,6 +6,7 @@ VENV ?= .venv
 DEMO ?= demo-out
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 PACKAGE = recorder/python/python
+RUFF = $(abspath $(VENV))/bin/ruff --config pyproject.toml
 
 .PHONY: demo test python wheel soak lint doc bench miri format-doc header clean
 
@@ -29,7 +30,7 @@ test: $(VENV)/ready
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory python
-	PYTHONPATH=$(PACKAGE) TIDEGAUGE_BINARIES=$(TARGET)/debug $(VENV)/bin/python -m pytest tests/python recorder/python/tests
+	PYTHONPATH=$(PACKAGE) TIDEGAUGE_BINARIES=$(TARGET)/debug $(VENV)/bin/python -m pytest -n auto tests/python recorder/python/tests
 
 # The Python package in place: PYTHONPATH=recorder/python/python finds it then. A running program keeps the file that it
 # has mapped.
@@ -52,10 +53,13 @@ $(VENV)/ready: tests/python/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-lint:
+lint: $(VENV)/ready
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	sh .ci/dependency-direction
+	cd recorder/python && $(RUFF) format --check python tests benches ../../examples/python
+	cd recorder/python && $(RUFF) check python tests benches ../../examples/python
+	cd recorder/python && MYPYPATH=python $(abspath $(VENV))/bin/mypy -p tidegauge
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

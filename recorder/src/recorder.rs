@@ -150,7 +150,9 @@ impl RecorderBuilder {
         }
         let _own = OwnWork::begin();
         let rank = self.rank.or_else(run_folder::rank).unwrap_or(0);
-        let claim = run_folder::claim(&self.run, rank, self.existing, self.config.clone())?;
+        // The program may change its folder.
+        let run = std::path::absolute(&self.run).unwrap_or_else(|_| self.run.clone());
+        let claim = run_folder::claim(&run, rank, self.existing, self.config.clone())?;
         let home = tidegauge_schemas::layout::process_folder(&claim.run, claim.id);
         let (journal_path, note) = run_folder::journal_folder(&claim)?;
         let started = self.start_in(claim, journal_path.clone(), note);
@@ -273,7 +275,7 @@ impl Recorder {
         Some(environment::apply(Self::builder(run)))
     }
 
-    /// The trace folder, which is another than was asked for if that held a trace.
+    /// The trace folder as an absolute path: another than was asked for if that held a trace.
     #[must_use]
     pub fn run(&self) -> &Path {
         &self.target.run

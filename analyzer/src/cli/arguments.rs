@@ -123,8 +123,9 @@ impl Common {
         match source.processes.as_slice() {
             [process] => Ok(process),
             processes => {
-                let records_itself =
-                    |process: &&ProcessTrace| process.info.as_ref().is_some_and(|info| info.watched.is_none());
+                let records_itself = |process: &&ProcessTrace| {
+                    process.info.as_ref().is_some_and(|info| info.watched.is_none())
+                };
                 let mut own = processes.iter().filter(records_itself);
                 if let (Some(process), None) = (own.next(), own.next()) {
                     return Ok(process);

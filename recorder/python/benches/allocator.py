@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 import torch
-
 from tidegauge import _native
 from tidegauge.pytorch.extension import AllocatorExtension
 

@@ -14,9 +14,8 @@ import tempfile
 import timeit
 
 import psutil
-import torch
-
 import tidegauge as tg
+import torch
 
 #: As many rounds as it takes to see past a busy neighbour; each case has its turn in each.
 ROUNDS = 15
@@ -31,7 +30,11 @@ def by_hand() -> dict[str, float]:
         allocated, cached = torch.cuda.memory_allocated() / 1024**2, torch.cuda.memory_reserved() / 1024**2
     else:
         allocated, cached = 0.0, 0.0
-    return {"cpu": psutil.Process().memory_info().rss / 1024**2, "gpu_allocated": allocated, "gpu_cached": cached}
+    return {
+        "cpu": psutil.Process().memory_info().rss / 1024**2,
+        "gpu_allocated": allocated,
+        "gpu_cached": cached,
+    }
 
 
 class Nothing:

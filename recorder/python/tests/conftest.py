@@ -1,4 +1,4 @@
-"""What the tests of the Python package share: where the built programs are, and running scripts in processes of their own."""
+"""What the tests of the Python package share: where programs are, and scripts in processes of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ PACKAGE = [] if IS_INSTALLED else [str(ROOT / "recorder" / "python" / "python")]
 def binaries() -> Path:
     """The folder of the built programs."""
     target = os.environ.get("CARGO_TARGET_DIR")
-    folder = os.environ.get("TIDEGAUGE_BINARIES") or (f"{target}/debug" if target else ROOT / "target" / "debug")
+    folder = os.environ.get("TIDEGAUGE_BINARIES") or (
+        f"{target}/debug" if target else ROOT / "target" / "debug"
+    )
     return (ROOT / folder).resolve()
 
 

@@ -37,7 +37,9 @@ def compare(outcome):
 def test_live_bytes_equal_the_storages_that_are_alive(tmp_path: Path, late: bool) -> None:
     outcome = record(
         tmp_path,
-        TRUTH + LOOP + f"""
+        TRUTH
+        + LOOP
+        + f"""
 late = {late}
 tg.start(RUN)
 if not late:
@@ -71,7 +73,9 @@ tg.stop()
 def test_a_second_recording_counts_what_the_first_has_left(tmp_path: Path) -> None:
     outcome = record(
         tmp_path,
-        TRUTH + LOOP + """
+        TRUTH
+        + LOOP
+        + """
 net = Net()
 optimizer = torch.optim.AdamW(net.parameters())
 tg.start(RUN + "-first")

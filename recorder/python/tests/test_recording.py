@@ -32,7 +32,10 @@ assert tg.is_on() and tg.stop() == sys.argv[1] and not tg.is_on() and tg.stop() 
 """,
         str(run),
     )
-    steps = query(run, "select step, epoch, value, batch_size, rank from checkpoints where kind = 'step_end' order by seq")
+    steps = query(
+        run,
+        "select step, epoch, value, batch_size, rank from checkpoints where kind = 'step_end' order by seq",
+    )
     assert [(row["step"], row["epoch"], row["value"], row["batch_size"], row["rank"]) for row in steps] == [
         (number, 4, number / 4, 8, 2) for number in range(10, 13)
     ]
@@ -43,6 +46,26 @@ assert tg.is_on() and tg.stop() == sys.argv[1] and not tg.is_on() and tg.stop() 
     assert [row["name"] for row in kinds if row["kind"] == "mark"] == ["after"]
     assert summary(run)["devices"][0]["peak_allocated_bytes"] == 3000
     assert json.loads((run / "run.json").read_text())["config"] == {"batch_size": 16, "model.depth": 3}
+
+
+def test_the_program_may_go_elsewhere(tmp_path: Path) -> None:
+    run_python(
+        """
+import os, sys, tidegauge as tg
+os.chdir(sys.argv[1])
+os.mkdir("elsewhere")
+run = tg.start("runs/a")
+os.chdir("elsewhere")
+for number in range(200_000):
+    tg.counter("numbers", number)
+assert tg.run_path() == run == os.path.join(sys.argv[1], "runs", "a") == tg.stop()
+""",
+        str(tmp_path.resolve()),
+    )
+    assert summary(tmp_path / "runs" / "a")["ended"] == "clean"
+    assert query(tmp_path / "runs" / "a", "select count(*) as n from samples where metric = 'numbers'") == [
+        {"n": 200_000}
+    ]
 
 
 def test_counters_are_fresh_or_sampled(tmp_path: Path) -> None:
@@ -60,7 +83,8 @@ tg.stop()
             counters,
         )
         rows = query(
-            run, "select c.seq from checkpoints c join samples s on s.seq = c.seq where s.metric = 'rss_bytes'"
+            run,
+            "select c.seq from checkpoints c join samples s on s.seq = c.seq where s.metric = 'rss_bytes'",
         )
         assert len(rows) == expected, counters
 
@@ -107,7 +131,8 @@ def test_wrong_arguments_are_named(tmp_path: Path, call: str, part: str) -> None
 
 
 @pytest.mark.parametrize(
-    "end", ["raise SystemExit(3)", "raise KeyError('gone')", "os._exit(4)", "os.kill(os.getpid(), signal.SIGKILL)"]
+    "end",
+    ["raise SystemExit(3)", "raise KeyError('gone')", "os._exit(4)", "os.kill(os.getpid(), signal.SIGKILL)"],
 )
 def test_however_it_ends_everything_is_there(run: Path, end: str) -> None:
     done = run_python(
@@ -140,7 +165,9 @@ tg.checkpoint("parent")
 """,
         str(run),
     )
-    assert [row["name"] for row in query(run, "select name from checkpoints where kind = 'mark'")] == ["parent"]
+    assert [row["name"] for row in query(run, "select name from checkpoints where kind = 'mark'")] == [
+        "parent"
+    ]
 
 
 def test_a_configuration_starts_it(tmp_path: Path) -> None:
@@ -152,11 +179,15 @@ off = [{}, {"trainer_params": {"enable_memory_monitoring": False}}, {"tidegauge"
        {"tidegauge": False}]
 assert all(tg.start_from_config(config) is None for config in off) and not tg.is_on()
 trainer = {"trainer_params": {"enable_memory_monitoring": True, "memory_monitor_batches": 5, "batch_size": 4}}
-assert tg.start_from_config(trainer) == os.path.join("runs", "tidegauge") and tg.stop()
-assert tg.start_from_config({"enable_memory_monitoring": True}, "given") == "given" and tg.stop()
-assert tg.start_from_config({"tidegauge": "short"}) == "short" and tg.stop()
+def runs(config, *run):
+    path = tg.start_from_config(config, *run)
+    assert tg.stop() == path
+    return os.path.relpath(path)
+assert runs(trainer) == os.path.join("runs", "tidegauge")
+assert runs({"enable_memory_monitoring": True}, "given") == "given"
+assert runs({"tidegauge": "short"}) == "short"
 own = {"tidegauge": {"run": "own", "ring": 1000, "interval": 0.5, "alerts": ["rss > 1TiB"]}, "lr": 0.1}
-assert tg.start_from_config(own) == "own" and tg.stop()
+assert runs(own) == "own"
 """,
         str(tmp_path),
     )
@@ -170,7 +201,8 @@ assert tg.start_from_config(own) == "own" and tg.stop()
 
 def test_configuration_can_be_added_while_recording(run: Path) -> None:
     run_python(
-        "import sys, tidegauge as tg\ntg.start(sys.argv[1], config={'a': 1})\ntg.add_config(a=2, b='x')\n", str(run)
+        "import sys, tidegauge as tg\ntg.start(sys.argv[1], config={'a': 1})\ntg.add_config(a=2, b='x')\n",
+        str(run),
     )
     assert json.loads((run / "run.json").read_text())["config"] == {"a": 2, "b": "x"}
     rows = query(run, "select name, value from checkpoints where kind = 'config'")
@@ -194,7 +226,8 @@ with tg.epoch(7):
 remove()
 with tg.step(9):
     pass
-assert [(row["step"], row["epoch"], row["loss"], row["batch_size"]) for row in told] == [(n, 7, 1.5, 2) for n in range(3)]
+columns = ("step", "epoch", "loss", "batch_size")
+assert [tuple(row[name] for name in columns) for row in told] == [(number, 7, 1.5, 2) for number in range(3)]
 assert all(row["rss_bytes"] > 1 << 20 and row["seconds"] >= 0 and row["gpu_allocated_bytes"] is None for row in told)
 """,
         str(run),
@@ -236,7 +269,13 @@ for number in range(200_000):
     assert 1000 <= kept < 200_000
     modules = query(run, "select module, type, parameters, parameter_bytes, shapes from modules")
     assert modules == [
-        {"module": "net.0", "type": "Linear", "parameters": 6, "parameter_bytes": None, "shapes": '{"weight":[2,3]}'}
+        {
+            "module": "net.0",
+            "type": "Linear",
+            "parameters": 6,
+            "parameter_bytes": None,
+            "shapes": '{"weight":[2,3]}',
+        }
     ]
 
 

@@ -1,4 +1,4 @@
-"""A training script that knows nothing of Tidegauge, recorded as it is with real torch, in each of the ways there are."""
+"""A training script that knows nothing of Tidegauge, recorded as it is, with real torch and in each way."""
 
 from __future__ import annotations
 
@@ -62,20 +62,29 @@ def test_steps_phases_modules_and_blocks_are_told(tmp_path: Path, way: str) -> N
     assert [step["loss"] for step in steps] == losses and len(losses) == STEPS
     assert {step["batch_size"] for step in steps} == {64}
 
-    spans = query(run, "select name, count(*) as n from checkpoints where kind = 'span_begin' group by name order by name")
+    spans = query(
+        run,
+        "select name, count(*) as n from checkpoints where kind = 'span_begin' group by name order by name",
+    )
     counts = {row["name"]: row["n"] for row in spans}
     assert counts.pop("data") >= STEPS
     assert counts == {"forward": STEPS, "backward": STEPS, "optimizer": STEPS, "zero_grad": STEPS, "eval": 2}
 
-    modules = {row["module"]: row for row in query(run, "select distinct module, type, parameter_bytes from modules")}
+    modules = {
+        row["module"]: row for row in query(run, "select distinct module, type, parameter_bytes from modules")
+    }
     sizes = {"0": 32 * 64 + 64, "1.wide": 64 * 256 + 256, "1.narrow": 256 * 64 + 64, "2": 64 * 8 + 8}
-    assert {f"Sequential.{path}" for path in sizes} < set(modules) and modules["Sequential.1"]["type"] == "Block"
+    assert {f"Sequential.{path}" for path in sizes} < set(modules) and modules["Sequential.1"][
+        "type"
+    ] == "Block"
     for path, elements in sizes.items():
         assert modules[f"Sequential.{path}"]["parameter_bytes"] == 4 * elements
 
     bytes_of = dict.fromkeys(("parameter", "optimizer_state", "gradient"), 0)
     alive: dict[int, tuple[int, set[str]]] = {}
-    for row in query(run, "select kind, address, size_bytes, category from events where device = -1 order by seq"):
+    for row in query(
+        run, "select kind, address, size_bytes, category from events where device = -1 order by seq"
+    ):
         if row["kind"] in ("alloc", "baseline"):
             assert row["address"] not in alive
             alive[row["address"]] = (row["size_bytes"], set())
@@ -88,6 +97,10 @@ def test_steps_phases_modules_and_blocks_are_told(tmp_path: Path, way: str) -> N
             bytes_of[category] += size
     parameters = 4 * sum(sizes.values())
     # Adam keeps two averages of each element, and the number of its steps for each of eight tensors.
-    assert bytes_of == {"parameter": parameters, "gradient": parameters, "optimizer_state": 2 * parameters + 8 * 4}
+    assert bytes_of == {
+        "parameter": parameters,
+        "gradient": parameters,
+        "optimizer_state": 2 * parameters + 8 * 4,
+    }
     sites = {row["name"] for row in query(run, "select name from sites")}
     assert {"Sequential.1.wide", "Sequential.2", "Adam"} <= sites

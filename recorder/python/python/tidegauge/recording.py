@@ -154,7 +154,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def add_config(**config: Any) -> None:
-    """Adds to the configuration of the run that is recorded, or changes it; numbers become rows of `checkpoints` too."""
+    """Adds to the configuration of the run, or changes it; numbers become rows of `checkpoints` too."""
     if _native.is_on():
         _native.config(json.dumps(flat(config)))
 

@@ -95,9 +95,10 @@ def as_number(value: Any) -> float | None:
 def on_step(callback: Callable[[dict[str, Any]], object]) -> Callable[[], None]:
     """Has `callback` told of each step that ends, recorded or not; returns a function that takes it out again.
 
-    It gets a dict for W&B, TensorBoard or a log: `step`, `epoch`, `loss`, `batch_size`, `seconds`, `rss_bytes`, and with
-    CUDA at work `gpu_allocated_bytes`, `gpu_reserved_bytes` and `gpu_peak_allocated_bytes` of the current device, the
-    last since the program reset its peak statistics. What is not known is None. What it raises is printed once for each callback and goes no further.
+    It gets a dict for W&B, TensorBoard or a log: `step`, `epoch`, `loss`, `batch_size`, `seconds`, `rss_bytes`, and
+    with CUDA at work `gpu_allocated_bytes`, `gpu_reserved_bytes` and `gpu_peak_allocated_bytes` of the current
+    device, the last since the program reset its peak statistics. What is not known is None. What it raises is printed
+    once for each callback and goes no further.
     """
     _callbacks.append(callback)
 

@@ -71,7 +71,7 @@ class Phases:
                 self._patches.replace(torch.autograd, name, self._running(getattr(torch.autograd, name)))
 
     def _running(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        installation, span, threads = self._installation, self._backward, self._threads
+        installation, span = self._installation, self._backward
 
         @functools.wraps(run)
         def run_backward(*arguments: Any, **keywords: Any) -> Any:
