@@ -19,6 +19,8 @@ const BOTTOM: i32 = 66;
 const STRIP: i32 = 10;
 /// Bands over the whole height are drawn if they are at least this wide on average; narrower ones are only in the strip.
 const WIDE_BAND: f64 = 8.0;
+/// Resident memory that is so many times what was allocated would leave that as a line along the axis: a program's libraries.
+const MOST_RSS: i64 = 4;
 /// Room above the highest point, for the label of the peak.
 const HEADROOM: f64 = 1.14;
 
@@ -38,6 +40,8 @@ struct Plot<'a> {
     series: Vec<&'a Series>,
     peak: Option<&'a PeakMark>,
     top_bytes: i64,
+    /// Highest resident memory, where that is left out.
+    left_out_rss_bytes: Option<i64>,
     phase_names: Vec<&'a str>,
 }
 
@@ -50,8 +54,13 @@ impl<'a> Plot<'a> {
         let differs = |series: &&&Series| {
             series.curve != Curve::Active || allocated.is_none_or(|other| other.buckets != series.buckets)
         };
-        let series: Vec<&Series> = of_device.iter().filter(differs).copied().collect();
         let highest = |series: &&Series| series.buckets.iter().flatten().map(|bucket| bucket.max_bytes).max();
+        let allocated_bytes = allocated.as_ref().and_then(highest).filter(|bytes| *bytes > 0);
+        let rss_bytes = of_device.iter().find(|series| series.curve == Curve::Rss).and_then(highest);
+        let left_out_rss_bytes = rss_bytes
+            .filter(|rss| allocated_bytes.is_some_and(|allocated| *rss / MOST_RSS > allocated));
+        let fits = |series: &&&Series| series.curve != Curve::Rss || left_out_rss_bytes.is_none();
+        let series: Vec<&Series> = of_device.iter().filter(differs).filter(fits).copied().collect();
         let top_bytes = series.iter().filter_map(highest).max().unwrap_or(0).max(1);
         let mut phase_names: Vec<&str> = Vec::new();
         for phase in &timeline.phases {
@@ -63,7 +72,7 @@ impl<'a> Plot<'a> {
         let is_shown = |peak: &&PeakMark| {
             timeline.start_nanos <= peak.time_nanos && peak.time_nanos <= timeline.end_nanos
         };
-        Self { timeline, device, config, series, peak: peak.filter(is_shown), top_bytes, phase_names }
+        Self { timeline, device, config, series, peak: peak.filter(is_shown), top_bytes, left_out_rss_bytes, phase_names }
     }
 
     fn subtitle(&self) -> String {
@@ -79,7 +88,10 @@ impl<'a> Plot<'a> {
         } else {
             "curves".to_owned()
         };
-        format!("{device}: {curve} over time; lowest and highest of every {interval}")
+        let rss = self.left_out_rss_bytes.map_or_else(String::new, |bytes| {
+            format!("; resident memory, up to {}, is not drawn", render::bytes(bytes))
+        });
+        format!("{device}: {curve} over time; lowest and highest of every {interval}{rss}")
     }
 
     fn description(&self) -> String {
