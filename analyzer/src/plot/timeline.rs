@@ -89,7 +89,7 @@ impl<'a> Plot<'a> {
             "curves".to_owned()
         };
         let rss = self.left_out_rss_bytes.map_or_else(String::new, |bytes| {
-            format!("; resident memory, up to {}, is not drawn", render::bytes(bytes))
+            format!("; rss (to {}) not drawn", render::bytes(bytes))
         });
         format!("{device}: {curve} over time; lowest and highest of every {interval}{rss}")
     }
