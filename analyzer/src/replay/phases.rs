@@ -2,7 +2,7 @@
 //!
 //! Phases come from spans, which nest by thread, and from marks, which end the phase that bears their name: it began
 //! at the mark, step or span boundary before. The phase of a moment before a mark is therefore known only at the mark;
-//! until then a number stands for it.
+//! until then a number stands for it. A span within one of its own name is no phase of its own.
 
 use rustc_hash::FxHashMap;
 use tidegauge_schemas::CheckpointKind;
@@ -142,6 +142,8 @@ struct Frame {
     /// Since the last boundary within this frame: what a mark would end.
     since_boundary: Open,
     pending: u64,
+    /// Whether it is a span that a step has ended within.
+    outlived_step: bool,
 }
 
 /// Follows the checkpoints of a process.
@@ -254,7 +256,14 @@ impl PhaseTracker {
 
     fn frame(&mut self, row: &CheckpointRow, kind: FrameKind, devices: &[DeviceState]) -> Frame {
         let whole = Open::new(row.time_nanos, row.seq, devices);
-        Frame { kind, epoch: self.epoch, since_boundary: whole.clone(), whole, pending: self.pending() }
+        Frame {
+            kind,
+            epoch: self.epoch,
+            since_boundary: whole.clone(),
+            whole,
+            pending: self.pending(),
+            outlived_step: false,
+        }
     }
 
     fn pending(&mut self) -> u64 {
@@ -278,12 +287,35 @@ impl PhaseTracker {
 
     fn end(&mut self, row: &CheckpointRow, kind: FrameKind, devices: &[DeviceState]) {
         let stack = self.with_stack(row, devices);
-        let Some(at) = stack.iter().rposition(|frame| frame.kind == kind) else {
+        let Some(mut at) = stack.iter().rposition(|frame| frame.kind == kind) else {
             self.unmatched_ends += 1;
             return;
         };
+        if let FrameKind::Step(_) = kind {
+            at = stack.iter().position(|frame| frame.outlived_step).map_or(at, |outlived| at.min(outlived));
+        }
         // What was left open inside ends with it.
-        let ended = stack.split_off(at);
+        let mut around: Vec<FrameKind> = stack[..at].iter().map(|frame| frame.kind).collect();
+        let mut ended = Vec::new();
+        for mut frame in stack.split_off(at) {
+            let is_step = matches!(frame.kind, FrameKind::Step(_));
+            let stays = match kind {
+                _ if frame.kind == kind && ended.is_empty() => false,
+                // A framework's hooks can end a step and begin the next within a span of the program's: it ends when
+                // the program says so, but one that outlives two steps was never ended.
+                FrameKind::Step(_) => !is_step && !std::mem::replace(&mut frame.outlived_step, true),
+                _ => is_step,
+            };
+            // A phase within one of its own name is part of that: recursion, or hooks that mark what the program
+            // marks too.
+            let is_part = !is_step && around.contains(&frame.kind);
+            around.push(frame.kind);
+            if stays {
+                stack.push(frame);
+            } else if !is_part {
+                ended.push(frame);
+            }
+        }
         for frame in ended.into_iter().rev() {
             self.tell(frame, row.time_nanos, row.seq, Some(row));
         }

@@ -47,8 +47,10 @@ with torch.no_grad():
 told = ("stats", "graph_break", "recompiles", "resumes")
 say(counters={name: dict(counter) for name, counter in counters.items() if name in told},
     results=results, graphs=torch._dynamo.utils.counters["stats"]["unique_graphs"],
-    compiled=[f"{m.co_name} {os.path.basename(m.co_filename or str())}:{m.co_firstlineno}" for m in
-    torch._dynamo.utils.get_compilation_metrics()]) if ATTACHED: tg.stop()
+    compiled=[f"{m.co_name} {os.path.basename(m.co_filename or str())}:{m.co_firstlineno}"
+              for m in torch._dynamo.utils.get_compilation_metrics()])
+if ATTACHED:
+    tg.stop()
 """
 
 

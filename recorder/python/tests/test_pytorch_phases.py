@@ -313,3 +313,32 @@ tg.stop()
     balanced(outcome)
     assert [loss for _, loss, _ in outcome.steps()] == pytest.approx(outcome.said[0]["losses"])
     assert outcome.spans() == (DATA + ["+forward", "-forward", "+backward", "-backward"] + UPDATE) * 3
+
+
+def test_spans_of_the_program_around_the_same_calls_are_counted_once(tmp_path: Path) -> None:
+    outcome = record(
+        tmp_path,
+        """
+tg.start(RUN)
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+tg.attach(net, optimizer)
+loader = DataLoader(data(32), batch_size=8)
+batches = iter(loader)
+for _ in range(4):
+    with tg.span("data"):
+        x, y = next(batches)
+    with tg.span("forward"):
+        loss = nn.functional.mse_loss(net(x), y)
+    with tg.span("backward"):
+        loss.backward()
+    with tg.span("optimizer"):
+        optimizer.step()
+        optimizer.zero_grad()
+tg.stop()
+""",
+    )
+    phases = {row["phase"]: row["count"] for row in outcome.table("phases")}
+    assert phases == {name: 4 for name in ("data", "forward", "backward", "optimizer", "zero_grad")}
+    steps = outcome.table("steps")
+    assert [row["step"] for row in steps] == [0, 1, 2, 3]

@@ -69,13 +69,12 @@ class Outcome:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the trace."""
-        done = subprocess.run(
-            [program("tidegauge"), "query", self.run, sql, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        return self.table("query", sql)
+
+    def table(self, command: str, *arguments: str) -> list[dict[str, Any]]:
+        """What a command of the analyzer says."""
+        asked: list[Any] = [program("tidegauge"), command, self.run, *arguments, "--json"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False)
         assert done.returncode == 0, done.stderr
         return list(json.loads(done.stdout))
 

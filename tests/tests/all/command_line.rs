@@ -169,3 +169,29 @@ fn a_plot_of_many_events_stays_small_and_keeps_the_peak() {
     assert!(svg.len() < 300 << 10, "{} bytes", svg.len());
     assert!(svg.contains("peak 5.00 GiB"), "the spike of one event is there");
 }
+
+#[test]
+fn a_phase_within_one_of_its_own_name_is_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = |builder: TraceBuilder, number: i64| {
+        builder.step(number, 1.0, |step| {
+            step.span("forward", |own| {
+                own.alloc(1, 100)
+                    .span("forward", |hooked| hooked.alloc(2, 20).span("forward", |again| again.alloc(3, 3)))
+                    .span("other", |other| other.span("forward", |inside| inside.free(3)))
+            })
+            .span("backward", |inside| inside.free(1).free(2))
+        })
+    };
+    let run = (0..3).fold(TraceBuilder::new(), step).write(folder.path());
+    let rows = json(&run, &["phases"]);
+    let of = |name: &str| {
+        let mut found = rows.as_array().unwrap().iter().filter(|row| row["phase"] == name);
+        let row = found.next().unwrap().clone();
+        assert!(found.next().is_none());
+        row
+    };
+    assert_eq!((&of("forward")["count"], &of("forward")["mean_delta_bytes"]), (&3.into(), &120.into()));
+    assert_eq!((&of("other")["count"], &of("other")["mean_delta_bytes"]), (&3.into(), &(-3).into()));
+    assert_eq!(of("backward")["count"], 3);
+}
