@@ -14,6 +14,12 @@ pub enum Error {
     #[error("recording is already on in this process; stop it first")]
     AlreadyRecording,
 
+    /// Stopping was asked for by a thread of the recorder's own, which it would wait for: in a callback.
+    #[error(
+        "recording cannot be stopped from on_alert, which the stop would wait for; have another thread do it"
+    )]
+    StopFromCallback,
+
     /// The trace folder cannot be made or claimed.
     #[error("cannot record into this folder: {source}: {}", path.display())]
     Folder {

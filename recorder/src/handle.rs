@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recorder::{Recorder, RecorderBuilder};
 
 /// What such a process has. Lives as long as the process.
@@ -59,7 +59,13 @@ impl Handle {
 
     /// Stops, if there is something to stop; the trace folder. The lock is not held while the rest is sealed.
     pub(crate) fn stop(&self) -> Result<Option<PathBuf>> {
-        let recorder = self.lock().recorder.take();
+        let recorder = {
+            let mut kept = self.lock();
+            if kept.recorder.as_ref().is_some_and(Recorder::is_on_own_thread) {
+                return Err(Error::StopFromCallback);
+            }
+            kept.recorder.take()
+        };
         recorder.map(Recorder::stop).transpose()
     }
 

@@ -286,6 +286,12 @@ impl Recorder {
         &self.active.journal
     }
 
+    /// Whether this is the thread that callbacks are called on, and that a stop would wait for.
+    pub(crate) fn is_on_own_thread(&self) -> bool {
+        let sealer = self.threads.as_ref().map(|threads| threads.sealer.thread().id());
+        sealer == Some(std::thread::current().id())
+    }
+
     /// Records dropped so far.
     #[must_use]
     pub fn dropped_records(&self) -> u64 {

@@ -57,8 +57,8 @@ impl<'a> Plot<'a> {
         let highest = |series: &&Series| series.buckets.iter().flatten().map(|bucket| bucket.max_bytes).max();
         let allocated_bytes = allocated.as_ref().and_then(highest).filter(|bytes| *bytes > 0);
         let rss_bytes = of_device.iter().find(|series| series.curve == Curve::Rss).and_then(highest);
-        let left_out_rss_bytes = rss_bytes
-            .filter(|rss| allocated_bytes.is_some_and(|allocated| *rss / MOST_RSS > allocated));
+        let left_out_rss_bytes =
+            rss_bytes.filter(|rss| allocated_bytes.is_some_and(|allocated| *rss / MOST_RSS > allocated));
         let fits = |series: &&&Series| series.curve != Curve::Rss || left_out_rss_bytes.is_none();
         let series: Vec<&Series> = of_device.iter().filter(differs).filter(fits).copied().collect();
         let top_bytes = series.iter().filter_map(highest).max().unwrap_or(0).max(1);
@@ -72,7 +72,16 @@ impl<'a> Plot<'a> {
         let is_shown = |peak: &&PeakMark| {
             timeline.start_nanos <= peak.time_nanos && peak.time_nanos <= timeline.end_nanos
         };
-        Self { timeline, device, config, series, peak: peak.filter(is_shown), top_bytes, left_out_rss_bytes, phase_names }
+        Self {
+            timeline,
+            device,
+            config,
+            series,
+            peak: peak.filter(is_shown),
+            top_bytes,
+            left_out_rss_bytes,
+            phase_names,
+        }
     }
 
     fn subtitle(&self) -> String {
@@ -88,9 +97,9 @@ impl<'a> Plot<'a> {
         } else {
             "curves".to_owned()
         };
-        let rss = self.left_out_rss_bytes.map_or_else(String::new, |bytes| {
-            format!("; rss (to {}) not drawn", render::bytes(bytes))
-        });
+        let rss = self
+            .left_out_rss_bytes
+            .map_or_else(String::new, |bytes| format!("; rss (to {}) not drawn", render::bytes(bytes)));
         format!("{device}: {curve} over time; lowest and highest of every {interval}{rss}")
     }
 

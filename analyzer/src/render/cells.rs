@@ -213,12 +213,13 @@ impl Table {
         let lines: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
         let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..shown.len()).map(width).collect();
+        let are_numbers: Vec<bool> = shown.iter().map(|&at| self.is_number(at)).collect();
         let mut text = String::new();
         for line in &lines {
             let mut out = String::from(" ");
-            for ((cell, width), &at) in line.iter().zip(&widths).zip(&shown) {
+            for ((cell, width), &is_number) in line.iter().zip(&widths).zip(&are_numbers) {
                 // Writing to a string cannot fail.
-                let _ = if self.is_number(at) {
+                let _ = if is_number {
                     write!(out, " {cell:>width$} ", width = *width)
                 } else {
                     write!(out, " {cell:<width$} ", width = *width)

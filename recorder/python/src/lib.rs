@@ -9,6 +9,7 @@ mod error;
 mod marks;
 mod names;
 mod recording;
+mod text;
 
 use pyo3::prelude::*;
 

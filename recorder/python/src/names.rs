@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use tidegauge_recorder::binding::{self, Before, Name};
+
+use crate::text::with_text;
 
 thread_local! {
     /// Where this thread was before each site that it entered by `with`, the innermost last.
@@ -18,8 +21,8 @@ pub(crate) struct Span(Name);
 #[pymethods]
 impl Span {
     #[new]
-    fn new(name: &str) -> Self {
-        Self(Name::of_phase(name))
+    fn new(name: &Bound<'_, PyString>) -> Self {
+        Self(with_text(name, Name::of_phase))
     }
 
     /// Its name.
@@ -52,15 +55,16 @@ impl Span {
     }
 }
 
-/// A place in the program: what this thread allocates in `with site:` bears its name.
+/// A place in the program: what this thread allocates in `with site:` bears its name. It is of the thread, not of a
+/// coroutine: no `await` or `yield` belongs in the block.
 #[pyclass(frozen, module = "tidegauge")]
 pub(crate) struct Site(Name);
 
 #[pymethods]
 impl Site {
     #[new]
-    fn new(name: &str) -> Self {
-        Self(Name::of_site(name))
+    fn new(name: &Bound<'_, PyString>) -> Self {
+        Self(with_text(name, Name::of_site))
     }
 
     /// Its name.

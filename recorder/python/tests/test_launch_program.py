@@ -198,7 +198,7 @@ tg.checkpoint("here")
 """
     write(tmp_path / "train.py", text)
     done = python("-m", "tidegauge", "-q", "--config", "lr=0.5", "-o", "RUN", "train.py", cwd=tmp_path)
-    assert done.stdout == "RUN\n" and not (tmp_path / "elsewhere").exists()
+    assert done.stdout == f"{tmp_path / 'RUN'}\n" and not (tmp_path / "elsewhere").exists()
     assert len(query(tmp_path / "RUN", "select seq from checkpoints where name = 'here'")) == 1
 
 

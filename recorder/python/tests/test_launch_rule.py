@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from tidegauge.launch import rule
 
@@ -98,5 +102,21 @@ SCRIPT = ["python", "train.py"]
 def test_children_leave_recording_to_their_parent(
     command: list[str], more: dict[str, str], records: bool
 ) -> None:
-    reason = rule.reason_not_to_record({"TIDEGAUGE": "runs/a", **more}, command, 5)
+    owner, told = more.get("TIDEGAUGE_OWNER", ""), dict(more)
+    if owner[:1] in ("4", "5"):
+        # 4 is this process here, 5 the one that is asked about.
+        pid = os.getpid() if owner[0] == "4" else os.getppid()
+        told["TIDEGAUGE_OWNER"] = f"{pid}{owner[1:]}:{rule.start_of(pid)}"
+    reason = rule.reason_not_to_record({"TIDEGAUGE": "runs/a", **told}, command, os.getppid())
     assert (reason is None) == records, reason
+
+
+def test_an_owner_that_is_gone_owns_nothing() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    start = rule.start_of(gone.pid)
+    gone.wait()
+    assert start.isdecimal() and rule.start_of(gone.pid) == ""
+    here = os.getpid()
+    for owner in (f"{gone.pid}:-:{start}", f"{here}:-:1", f"{here}:-"):
+        told = {"TIDEGAUGE": "runs/a", "TIDEGAUGE_OWNER": owner}
+        assert rule.reason_not_to_record(told, SCRIPT, os.getppid()) is None, owner

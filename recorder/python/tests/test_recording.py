@@ -199,6 +199,147 @@ assert runs(own) == "own"
     assert process["versions"]["python"] == sys.version.split()[0]
 
 
+def test_configurations_of_every_kind(tmp_path: Path) -> None:
+    run_python(
+        """
+import argparse, dataclasses, os, sys, types, numpy as np, tidegauge as tg
+os.chdir(sys.argv[1])
+class Node:
+    def __init__(self, **held): self.held = held
+    def keys(self): return self.held.keys()
+    def __getitem__(self, key): return self.held[key]
+@dataclasses.dataclass
+class Model:
+    depth: int = 3
+itself = {"a": 1}
+itself["itself"] = itself
+config = {"batch": np.int64(16), "lr": np.float32(0.5), "amp": np.bool_(True), "nan": float("nan"), "kind": dict,
+          "path": os.fsdecode(b"/d/\\xff"), "model": Model(), 5: "five", "huge": 10**30, "itself": itself}
+tg.start("all", config=config)
+tg.add_config(more=np.int32(2), wrong=os.fsdecode(b"\\xff"))
+tg.stop()
+off = [{"trainer_params": None}, Node(), argparse.Namespace(), None, {"tidegauge": {"enabled": "false", "run": "x"}}]
+assert all(tg.start_from_config(config) is None for config in off)
+on = [Node(enable_memory_monitoring="yes"), argparse.Namespace(enable_memory_monitoring=True),
+      types.SimpleNamespace(trainer_params=Node(enable_memory_monitoring=1)),
+      {"tidegauge": Node(interval="50ms", alerts="rss > 1TiB", children=False, journal_cap_bytes=1 << 28)}]
+for config in on:
+    assert tg.start_from_config(config, "on") == tg.stop()
+for config in [{"enable_memory_monitoring": "often"}, {"tidegauge": {"interval": "soon"}}]:
+    try:
+        tg.start_from_config(config)
+    except ValueError:
+        continue
+    raise AssertionError(config)
+""",
+        str(tmp_path),
+    )
+    config = json.loads((tmp_path / "all" / "run.json").read_text())["config"]
+    assert (
+        config["batch"] == 16 and config["lr"] == 0.5 and config["amp"] is True and config["model.depth"] == 3
+    )
+    assert (
+        config["itself.a"] == 1
+        and config["5"] == "five"
+        and config["huge"] == str(10**30)
+        and config["more"] == 2
+    )
+    assert config["kind"] == "<class 'dict'>" and config["nan"] == "nan"
+    assert [name for name in config if "itself" in name] == ["itself.a"]
+
+
+def test_nothing_raises_into_a_loop(run: Path) -> None:
+    run_python(
+        """
+import os, sys, tidegauge as tg
+odd = os.fsdecode(b"odd-\\xff")
+for is_on in (False, True):
+    if is_on:
+        tg.start(sys.argv[1])
+    tg.checkpoint(odd); tg.counter(odd, 1.0)
+    with tg.span(odd), tg.site(odd), tg.epoch(-1):
+        pass
+    for size in (4.5, -1, "many", 2**70):
+        with tg.step(1) as step:
+            step.batch_size = size
+            step.loss = object()
+    try:
+        with tg.step(1) as step:
+            step.batch_size = 4.5
+            raise MemoryError
+    except MemoryError:
+        pass
+os.rename(sys.argv[1], sys.argv[1] + "-moved")
+tg.add_config(lr=0.1)
+os.rename(sys.argv[1] + "-moved", sys.argv[1])
+""",
+        str(run),
+    )
+    marks = query(run, "select name from checkpoints where kind = 'mark'")
+    assert len(marks) == 1 and marks[0]["name"].startswith("odd-")
+    assert {
+        row["batch_size"] for row in query(run, "select batch_size from checkpoints where kind = 'step_end'")
+    } == {None}
+
+
+def test_a_callback_of_an_alert_cannot_stop(run: Path) -> None:
+    done = run_python(
+        """
+import sys, threading, tidegauge as tg
+tried, errors = threading.Event(), []
+def on_alert(alert):
+    try:
+        tg.stop()
+    except tg.Error as error:
+        errors.append(str(error))
+    tried.set()
+tg.start(sys.argv[1], alerts=["rss > 1MiB"], on_alert=on_alert)
+assert tried.wait(60) and tg.is_on()
+assert "from on_alert" in errors[0], errors
+assert tg.stop() == sys.argv[1]
+""",
+        str(run),
+    )
+    assert "panicked" not in done.stderr and summary(run)["ended"] == "clean"
+
+
+def test_a_forked_worker_closes_its_own_recording(run: Path) -> None:
+    run_python(
+        """
+import multiprocessing, sys, tidegauge as tg
+def work():
+    tg.start(sys.argv[1])
+    with tg.step():
+        pass
+if __name__ == "__main__":
+    worker = multiprocessing.get_context("fork").Process(target=work)
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+""",
+        str(run),
+    )
+    assert summary(run)["ended"] == "clean"
+
+
+def test_each_recording_counts_steps_from_zero(tmp_path: Path) -> None:
+    run_python(
+        """
+import sys, tidegauge as tg
+for name in "ab":
+    tg.start(sys.argv[1] + "/" + name)
+    for _ in range(2):
+        with tg.step():
+            pass
+    tg.stop()
+""",
+        str(tmp_path),
+    )
+    for name in "ab":
+        steps = query(tmp_path / name, "select step from checkpoints where kind = 'step_end' order by seq")
+        assert [row["step"] for row in steps] == [0, 1]
+
+
 def test_configuration_can_be_added_while_recording(run: Path) -> None:
     run_python(
         "import sys, tidegauge as tg\ntg.start(sys.argv[1], config={'a': 1})\ntg.add_config(a=2, b='x')\n",

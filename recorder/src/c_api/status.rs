@@ -61,6 +61,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::AlreadyRecording => TidegaugeStatus::AlreadyRecording,
+            // C has no callbacks.
+            Error::StopFromCallback => TidegaugeStatus::Internal,
             Error::Folder { .. } => TidegaugeStatus::Folder,
             Error::Journal { .. } => TidegaugeStatus::Journal,
             Error::StillRecording { .. } => TidegaugeStatus::StillRecording,

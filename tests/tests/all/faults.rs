@@ -51,10 +51,10 @@ fn a_full_disk_costs_records_and_nothing_else() {
     }
     say("a disk of 8 MiB");
     let folder = tempfile::tempdir().unwrap();
-    let mut victim = Victim::new(folder.path(), "full", 2, 1000).events(300_000).goes_on();
+    let mut victim = Victim::new(folder.path(), "full", 2, 1000).events(900_000).goes_on();
     let (_disk, mut child) = SmallDisk::start(folder.path(), 8, 0, &mut victim);
-    victim.assert_went_on(child.wait().unwrap(), 300_000);
-    let found = assert_full_disk(&victim, 600_000);
+    victim.assert_went_on(child.wait().unwrap(), 900_000);
+    let found = assert_full_disk(&victim, 1_800_000);
     // Three chunks fit on the disk: what is more went through chunks that were sealed and used again.
     assert!(found.rows() > 150_000, "recording goes on while there is a little space: {}", found.rows());
 }

@@ -12,32 +12,32 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import _native
+from . import _native, steps
+from .configuration import flat, items, lookup, switch
 
-#: Keys of a configuration that say how to record, with the argument of `start` that they are.
-_OWN_KEYS = {
-    "interval": "interval",
-    "ring": "ring",
-    "windows": "windows",
-    "alerts": "alerts",
-    "counters": "counters",
-    "rank": "rank",
-}
+#: Settings that a configuration may have besides `run` and `enabled`: arguments of `start`.
+_SETTINGS = frozenset(
+    ["alerts", "children", "counters", "interval", "join", "journal_cap_bytes", "rank", "ring", "windows"]
+)
+_ENABLE_KEY = "enable_memory_monitoring"
 
 #: What is to be undone when recording ends, the newest first.
 _at_stop: list[Callable[[], object]] = []
+
+#: Whether what is recorded now was asked for by the environment.
+_is_environments = False
 
 
 def start(
     run: str | os.PathLike[str],
     *,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | Any = None,
     interval: float | None = None,
     rank: int | None = None,
     join: bool = False,
     ring: int | None = None,
     windows: tuple[int, int] | None = None,
-    alerts: Iterable[str] = (),
+    alerts: str | Iterable[str] = (),
     counters: str = "fresh",
     journal_cap_bytes: int | None = None,
     on_alert: Callable[[dict[str, Any]], object] | None = None,
@@ -63,22 +63,23 @@ def start(
 
     Raises `Error` if the folder cannot be used or recording is on already, `ValueError` for a wrong argument.
     """
-    told = json.dumps(flat(config or {}))
-    if _native.is_on() and started_by_environment():
-        _native.config(told)
+    told = flat(config)
+    if _native.is_on() and _is_environments:
+        _add_config(told)
         return str(_native.run_path())
     if windows is not None:
         first, every = windows
         windows = (first, every)
+    rules = [alerts] if isinstance(alerts, str) else list(alerts)
     path = _native.start(
         os.fspath(run),
-        config=told,
+        config=json.dumps(told),
         interval=interval,
         rank=rank,
         join=join,
         ring=ring,
         windows=windows,
-        alerts=list(alerts),
+        alerts=rules,
         counters=counters,
         journal_cap_bytes=journal_cap_bytes,
         on_alert=on_alert,
@@ -90,83 +91,100 @@ def start(
 
 def _after_start(children: bool | None) -> None:
     """What has to hold from now on, however recording was started."""
+    global _is_environments
+    _is_environments = False
+    steps.begin_anew()
     _native.versions(json.dumps({"python": sys.version.split()[0], "tidegauge": _native.__version__}))
     atexit.unregister(_stop_at_exit)
     atexit.register(_stop_at_exit)
+    if _is_forked_worker():
+        # It leaves out `atexit`.
+        sys.modules["multiprocessing.util"].Finalize(None, _stop_at_exit, exitpriority=-1_000_000)
     if children:
         from .launch.autostart import include_children
 
         include_children()
 
 
-def start_from_config(config: Mapping[str, Any], run: str | os.PathLike[str] | None = None) -> str | None:
+def _is_forked_worker() -> bool:
+    """Whether this process is a worker of `multiprocessing` that was forked."""
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    return util is not None and process is not None and process.parent_process() is not None
+
+
+def is_environments() -> None:
+    """What is recorded now was asked for by the environment: `start` in the program's own code joins it."""
+    global _is_environments
+    _is_environments = True
+
+
+def start_from_config(config: Any, run: str | os.PathLike[str] | None = None) -> str | None:
     """Starts recording if a trainer's configuration says so; returns the folder, or None where it does not.
 
     Looks for `enable_memory_monitoring` (as in `trainer_params: {enable_memory_monitoring: true}`, or at the top) and
-    for a mapping `tidegauge` of our own: `run`, and the arguments of `start`; `tidegauge: runs/a` is short for its
+    for a section `tidegauge` of our own: `run`, and the arguments of `start`; `tidegauge: runs/a` is short for its
     `run`. `enabled: false` in it turns recording off. Without a folder in either place, `runs/tidegauge` is taken.
-    The rest of the configuration becomes the run's.
+    The rest of the configuration becomes the run's. It may be a mapping, an OmegaConf node, a namespace.
 
-    A mapping is anything with `keys` and `[]`: a dict, an OmegaConf node.
+    Raises `ValueError` for settings that there are none of or that cannot be meant, `Error` as `start` does.
     """
-    own = config["tidegauge"] if "tidegauge" in config else None
+    own = lookup(config, "tidegauge")
     settings: dict[str, Any] = {}
     if isinstance(own, (str, os.PathLike)):
         settings = {"run": own}
     elif isinstance(own, bool):
         settings = {"enabled": own}
     elif own is not None:
-        settings = dict(own)
-    trainer = config["trainer_params"] if "trainer_params" in config else config
-    asked = settings.pop("enabled", bool(own is not None or _get(trainer, "enable_memory_monitoring")))
-    if not asked:
+        settings = dict(items(own))
+    trainer = lookup(config, "trainer_params")
+    trainer = config if trainer is None else trainer
+    enabled = settings.pop("enabled", None)
+    if enabled is None:
+        is_asked = own is not None or switch(lookup(trainer, _ENABLE_KEY), _ENABLE_KEY)
+    else:
+        is_asked = switch(enabled, "tidegauge.enabled")
+    if not is_asked:
         return None
-    unknown = sorted(set(settings) - set(_OWN_KEYS) - {"run"})
-    if unknown:
-        known = ", ".join(sorted([*_OWN_KEYS, "enabled", "run"]))
-        raise ValueError(f"tidegauge: no such setting: {', '.join(map(str, unknown))}; there are {known}")
     folder = run or settings.pop("run", None) or os.path.join("runs", "tidegauge")
     settings.pop("run", None)
-    rest = {key: config[key] for key in config.keys() if key != "tidegauge"}
+    unknown = sorted(set(settings) - _SETTINGS)
+    if unknown:
+        known = ", ".join(sorted(_SETTINGS | {"enabled", "run"}))
+        raise ValueError(f"tidegauge: no such setting: {', '.join(unknown)}; there are {known}")
+    if isinstance(settings.get("interval"), str):
+        settings["interval"] = _seconds(settings["interval"])
+    rest = {key: value for key, value in items(config) if key != "tidegauge"}
     return start(folder, config=rest, **settings)
 
 
-def _get(mapping: Any, key: str) -> Any:
-    return mapping[key] if key in mapping else None
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A configuration without nesting, of what JSON can hold; everything else as its text."""
-    found: dict[str, Any] = {}
-    for key in config.keys():
-        value, name = config[key], f"{prefix}{key}"
-        if hasattr(value, "keys") and hasattr(value, "__getitem__"):
-            found.update(flat(value, f"{name}."))
-        elif isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
-            found[name] = float(value)
-        elif value is None or isinstance(value, (bool, str)):
-            found[name] = value
-        elif isinstance(value, int) and -(2**63) <= value < 2**64:
-            found[name] = int(value)
-        else:
-            found[name] = str(value)
-    return found
+def _seconds(text: str) -> float:
+    """A time as the environment has it, `100ms` or `1s`."""
+    for unit, scale in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("", 1.0)):
+        try:
+            return float(text.strip().removesuffix(unit)) * scale
+        except ValueError:
+            continue
+    raise ValueError(f"tidegauge: interval must be a time as 100ms or 0.1, not {text!r}")
 
 
 def add_config(**config: Any) -> None:
     """Adds to the configuration of the run, or changes it; numbers become rows of `checkpoints` too."""
     if _native.is_on():
-        _native.config(json.dumps(flat(config)))
+        _add_config(flat(config))
+
+
+def _add_config(config: dict[str, Any]) -> None:
+    """While training: what cannot be written is a note."""
+    try:
+        _native.config(json.dumps(config))
+    except _native.Error as error:
+        _native.note(f"the configuration could not be added to: {error}")
 
 
 def at_stop(undo: Callable[[], object]) -> None:
     """Has `undo` called when recording ends, before it does: what was hooked into the program is taken out."""
     _at_stop.append(undo)
-
-
-def started_by_environment() -> bool:
-    """Whether this process records since its environment asked for it."""
-    return os.environ.get("TIDEGAUGE_OWNER", "").split(":")[0] == str(os.getpid())
 
 
 def stop() -> str | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from . import _native
 
+#: Callbacks whose failure was said.
+_complained: list[Callable[[dict[str, Any]], object]] = []
 _callbacks: list[Callable[[dict[str, Any]], object]] = []
 #: Number that the next step gets if it is given none.
 _next_step = 0
@@ -49,9 +51,10 @@ class Step:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         loss = as_number(self.loss) if self.loss is not None and (_callbacks or _native.is_on()) else None
-        _native.step_end(self.number, loss, self.batch_size)
+        samples = as_count(self.batch_size)
+        _native.step_end(self.number, loss, samples)
         if _callbacks:
-            _tell(self.number, loss, self.batch_size, time.perf_counter() - self._began)
+            _tell(self.number, loss, samples, time.perf_counter() - self._began)
 
 
 #: Told of the number of each step that the program begins by itself.
@@ -92,6 +95,22 @@ def as_number(value: Any) -> float | None:
         return None
 
 
+def as_count(value: Any) -> int | None:
+    """Samples in a batch; None where it is no such number."""
+    try:
+        count = int(value)
+    except Exception:
+        return None
+    return count if 0 <= count < 2**63 and count == value else None
+
+
+def begin_anew() -> None:
+    """A recording begins: steps and epochs that are given no number are counted from 0."""
+    global _next_step, _next_epoch, _epoch
+    _next_step = _next_epoch = 0
+    _epoch = None
+
+
 def on_step(callback: Callable[[dict[str, Any]], object]) -> Callable[[], None]:
     """Has `callback` told of each step that ends, recorded or not; returns a function that takes it out again.
 
@@ -126,12 +145,9 @@ def _tell(number: int, loss: float | None, batch_size: int | None, seconds: floa
             _complain(callback)
 
 
-_complained: set[int] = set()
-
-
 def _complain(callback: Callable[[dict[str, Any]], object]) -> None:
-    if id(callback) not in _complained:
-        _complained.add(id(callback))
+    if callback not in _complained:
+        _complained.append(callback)
         import traceback
 
         print(f"tidegauge: a callback of on_step failed:\n{traceback.format_exc()}", file=sys.stderr, end="")
@@ -148,9 +164,13 @@ def _cuda() -> Any:
 
 
 def _device_memory() -> dict[str, int | None]:
+    names = ("gpu_allocated_bytes", "gpu_reserved_bytes", "gpu_peak_allocated_bytes")
     cuda = _cuda()
-    return {
-        "gpu_allocated_bytes": None if cuda is None else cuda.memory_allocated(),
-        "gpu_reserved_bytes": None if cuda is None else cuda.memory_reserved(),
-        "gpu_peak_allocated_bytes": None if cuda is None else cuda.max_memory_allocated(),
-    }
+    try:
+        # Allocators that are plugged in count nothing, and raise.
+        values = (
+            (cuda.memory_allocated(), cuda.memory_reserved(), cuda.max_memory_allocated()) if cuda else None
+        )
+    except Exception:
+        values = None
+    return dict(zip(names, values or (None, None, None)))

@@ -1,8 +1,9 @@
 """Starts recording in interpreters that `tidegauge-record --torch` or `python -m tidegauge --children` has set on.
 
-Its folder is the first of PYTHONPATH, so `site` imports it before anything of the program. It takes itself away, has
-the `sitecustomize` that it hides executed under that name, and imports `tidegauge`, which starts. Any interpreter may come
-here, an old one too: the syntax is that which all understand, and only what is loaded by now is imported.
+Its folder is the first of PYTHONPATH, so `site` imports it before anything of the program. It takes itself
+away, has the `sitecustomize` that it hides executed under that name, and imports `tidegauge`, which starts. Any
+interpreter may come here, an old one too: the syntax is that which all understand, and only what is loaded by now
+is imported.
 """
 
 import os

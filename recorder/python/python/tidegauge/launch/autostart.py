@@ -48,7 +48,11 @@ def _start() -> None:
 
 def own() -> None:
     """Says that this process records of itself: its children, which inherit that, do not."""
-    os.environ[rule.OWNER_VARIABLE] = f"{os.getpid()}:{rule.rank(os.environ)}"
+    from ..recording import is_environments
+
+    is_environments()
+    pid = os.getpid()
+    os.environ[rule.OWNER_VARIABLE] = f"{pid}:{rule.rank(os.environ)}:{rule.start_of(pid)}"
 
 
 def include_children() -> None:

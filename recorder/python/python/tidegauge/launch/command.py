@@ -33,7 +33,7 @@ def _record(options: Options, wished: str) -> None:
 
     if not options.is_quiet:
         # Before what `start` registers, hence after it; that comes after all that the program registers.
-        atexit.register(_say_where, os.getpid())
+        atexit.register(_say_where, os.getpid(), os.getcwd())
     try:
         start(
             wished,
@@ -71,9 +71,11 @@ def _prepare_workers(options: Options, wished: str) -> None:
         atexit.register(_say_where_workers, os.getpid(), os.path.abspath(wished), run_id)
 
 
-def _say_where(pid: int) -> None:
+def _say_where(pid: int, folder: str) -> None:
     path = _native.run_path() if os.getpid() == pid else None
     if path is not None:
+        # As whoever started the program from `folder` would name it.
+        path = path.removeprefix(os.path.join(folder, ""))
         say(f"trace {path}   (tidegauge summary {path})")
 
 

@@ -149,6 +149,9 @@ def _count(text: str) -> int:
 def _number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    # What the recorder takes for a rank, and more than any ring has records.
+    if int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is too large")
     return int(text)
 
 

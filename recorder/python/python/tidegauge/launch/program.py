@@ -100,7 +100,11 @@ class Script:
         sys.argv[:] = [self.what, *self.arguments]
         if self.what == "-":
             _set_first_path("")
-            return Loaded(compile(sys.stdin.buffer.read(), "<stdin>", "exec"), BuiltinImporter, "<stdin>")
+            return Loaded(
+                compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True),
+                BuiltinImporter,
+                "<stdin>",
+            )
         if _has_main(self.what):
             return self._load_from_within()
         _set_first_path(os.path.dirname(os.path.realpath(self.what)))

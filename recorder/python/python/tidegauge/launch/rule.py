@@ -1,10 +1,10 @@
 """Who records by itself: the first process of a rank, and no tool.
 
-A process that starts by itself says so in `TIDEGAUGE_OWNER=PID:RANK`, which its children inherit: data-loader
-workers, helpers run by `subprocess`, workers that compile. They leave recording to it unless
-`TIDEGAUGE_CHILDREN=1`. Processes that a shell starts one after the other have inherited nothing, and each is
-a first one; so are the workers of a launcher, whose rank is another than that of who has started the
-launcher, if anybody records there.
+A process that starts by itself says so in `TIDEGAUGE_OWNER=PID:RANK:START`, which its children inherit:
+data-loader workers, helpers run by `subprocess`, workers that compile. They leave recording to it unless
+`TIDEGAUGE_CHILDREN=1`, or it is gone: a shell or a daemon may have inherited it long ago. Processes that a
+shell starts one after the other have inherited nothing, and each is a first one; so are the workers of a
+launcher, whose rank is another than that of who has started the launcher, if anybody records there.
 
 This file is loaded alone, without the package, by `bootstrap/sitecustomize.py`: it imports nothing.
 """
@@ -94,9 +94,23 @@ def rank(environment: Mapping[str, str]) -> str:
 
 
 def owner(environment: Mapping[str, str]) -> tuple[int, str] | None:
-    """Process and rank of who has started by itself, if one of this process's parents has."""
-    pid, _, its_rank = environment.get(OWNER_VARIABLE, "").partition(":")
-    return (int(pid), its_rank) if pid.isdecimal() else None
+    """Process and rank of who has started by itself, if one of this process's parents has and is there still."""
+    pid, _, rest = environment.get(OWNER_VARIABLE, "").partition(":")
+    its_rank, _, its_start = rest.partition(":")
+    if not pid.isdecimal() or its_start != start_of(int(pid)):
+        return None
+    return int(pid), its_rank
+
+
+def start_of(pid: int) -> str:
+    """When a process began, in clock ticks since the machine did: tells it from another that gets its number; empty
+    if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name, in parentheses, may hold anything. 22nd field of all: proc(5).
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError, UnicodeDecodeError):
+        return ""
 
 
 def reason_not_to_record(environment: Mapping[str, str], command: Sequence[str], pid: int) -> str | None:
