@@ -141,6 +141,65 @@ def test_trials_leave_nothing_behind(kind: str, is_trained: bool, monkeypatch: p
     assert list(map(id, after)) == list(map(id, states)), "written into the tensors that were there"
 
 
+class Registers(nn.Module):
+    """Registers in its forward pass what it lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 3)
+        self.register_buffer("ema", None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.ema = x.mean(0)
+        if not hasattr(self, "seen"):
+            self.register_buffer("seen", torch.zeros(()), persistent=False)
+            self.scale = nn.Parameter(torch.ones(()))
+            self.head = nn.Linear(3, 3)
+        self.seen += len(x)
+        output: torch.Tensor = self.head(self.layer(x) * self.scale)
+        return output
+
+
+def test_what_trials_register_is_taken_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Registers()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = AdaptiveBatchTrainer(model, optimizer, max_memory_mb=1e9)
+    loader = DataLoader(Augmented(60), batch_size=10)
+    assert trainer._find_optimal_batch_size(BatchSource(loader)) == 60
+    assert model.ema is None and "ema" in model._buffers
+    names = [*model.state_dict(), *(name for name, _ in model.named_modules())]
+    assert names == ["layer.weight", "layer.bias", "", "layer"]
+    assert not model._non_persistent_buffers_set
+    trainer.max_batch_size = 30
+    trainer.train_epoch(loader)
+    assert float(model.seen) == 60, "of the epoch alone"
+
+
+def test_weights_of_a_lazy_model_do_not_depend_on_the_rate_of_learning() -> None:
+    found = []
+    for rate in (0.0, 10.0):
+        seed()
+        model = nn.Sequential(nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+        trainer = AdaptiveBatchTrainer(model, optimizer, max_memory_mb=1e9)
+        assert trainer._find_optimal_batch_size(BatchSource(DataLoader(Augmented(60), batch_size=10))) == 60
+        assert not optimizer.state and all(parameter.grad is None for parameter in model.parameters())
+        assert not any(module._forward_pre_hooks for module in model.modules())
+        found.append([tensor.detach().clone() for tensor in model.state_dict().values()])
+    assert len(found[0]) == 9 and all(map(torch.equal, *found))
+    assert found[0][0].abs().sum() > 0 and int(found[0][6]) == 0, "initialised, and no batch counted"
+
+
+def test_a_model_in_torchscript_is_put_back_too() -> None:
+    seed()
+    model = torch.jit.script(nn.Sequential(nn.Linear(12, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = everything(model, optimizer)
+    trainer = AdaptiveBatchTrainer(model, optimizer, max_memory_mb=1e9)
+    assert trainer._find_optimal_batch_size(BatchSource(DataLoader(Augmented(60), batch_size=10))) == 60
+    assert everything(model, optimizer) == before
+
+
 def test_training_is_as_it_would_have_been_without_trials(capsys: pytest.CaptureFixture[str]) -> None:
     def prepared() -> tuple[Model, torch.optim.Optimizer, DataLoader[Any]]:
         seed()

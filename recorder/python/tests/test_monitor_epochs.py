@@ -95,6 +95,17 @@ def test_calls_out_of_order_are_borne(capsys: pytest.CaptureFixture[str]) -> Non
     assert end == "  Epoch end: GPU 0.0 MB allocated, 0.0 MB reserved, peak 0.0 MB"
 
 
+def test_numbers_that_are_none_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = quiet(3, capsys)
+    given: list[Any] = [None, "x", object(), float("nan"), [5]]
+    for batch_idx in given:
+        monitor.on_batch_end(batch_idx)
+    assert re.findall(r"Batch (\S+):", capsys.readouterr().out) == ["0", "1", "2"]
+    for i in given:
+        monitor.on_loss_evaluation(i, 1.0)
+    assert re.findall(r"evaluation (\S+):", capsys.readouterr().out) == ["0", "1", "2"]
+
+
 def batch_of_one() -> Any:
     """A loss as PhiFlow gives it: of each element of a batch."""
     return math.tensor([288.784], math.batch("batch"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy
 import pytest
 import torch
+from tidegauge.monitor import AdaptiveBatchTrainer
 from tidegauge.monitor.batch_source import BatchSource
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
 
@@ -74,14 +76,24 @@ class Stream(IterableDataset[Any]):
         return iter([(torch.full((1,), float(number)), number % 2) for number in range(30)])
 
 
-class Once(Stream):
+class Opened(IterableDataset[Any]):
+    """Yields what is left of an iterator that was opened once."""
+
+    def __init__(self, length: int) -> None:
+        self.opened = iter([(torch.full((1,), float(number)), number % 2) for number in range(length)])
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.opened
+
+
+class ItsOwn(Opened):
     """Is its own iterator."""
 
     def __iter__(self) -> Iterator[Any]:
         return self  # type: ignore[return-value]
 
     def __next__(self) -> Any:
-        raise StopIteration
+        return next(self.opened)
 
 
 def test_a_stream_is_batched_too() -> None:
@@ -91,10 +103,132 @@ def test_a_stream_is_batched_too() -> None:
     assert [len(y) for _, y in source.loader_of(12)] == [12, 12, 6]
 
 
+def train(loader: Any, size: int = 64, model: Any = None) -> tuple[AdaptiveBatchTrainer, list[list[float]]]:
+    """The trainer, and the batches that an epoch of it trained on."""
+    model = model or torch.nn.Linear(1, 2)
+    trainer = AdaptiveBatchTrainer(model, torch.optim.SGD(model.parameters(), lr=0.0), max_memory_mb=1e9)
+    trainer.max_batch_size = size
+    batches: list[list[float]] = []
+    train_on = trainer._train_on
+
+    def noted(batch: Any) -> Any:
+        batches.append(batch[0].flatten().tolist())
+        return train_on(batch)
+
+    peak_of_step = trainer._peak_of_step
+
+    def not_noted(source: BatchSource, size: int) -> Any:
+        before = len(batches)
+        peak_bytes = peak_of_step(source, size)
+        del batches[before:]
+        return peak_bytes
+
+    trainer._train_on, trainer._peak_of_step = noted, not_noted  # type: ignore[method-assign]
+    trainer.train_epoch(loader)
+    return trainer, batches
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("kind", [Opened, ItsOwn])
+def test_a_stream_that_can_be_read_once_is_trained_on_in_full(kind: Any, workers: int) -> None:
+    loader = DataLoader(kind(400), batch_size=32, num_workers=workers)
+    trainer, batches = train(loader)
+    assert [len(batch) for batch in batches] == [64] * 6 + [16]
+    assert sum(batches, []) == list(map(float, range(400)))
+    if workers == 0:
+        assert str(trainer.train_epoch(loader)) == "nan", "as without trials: it is at its end"
+
+
+def test_a_stream_is_read_again_for_the_next_epoch() -> None:
+    loader = DataLoader(Stream(), batch_size=4)
+    trainer, batches = train(loader, size=8)
+    trainer.train_epoch(loader)
+    assert sum(batches, []) == 2 * list(map(float, range(30)))
+
+
+def test_an_error_in_a_trial_loses_nothing_of_a_stream() -> None:
+    class Fails(torch.nn.Linear):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Fails.calls += 1
+            if Fails.calls == 2:
+                raise RuntimeError("shapes do not match")
+            return super().forward(x)
+
+    model = Fails(1, 2)
+    trainer = AdaptiveBatchTrainer(model, torch.optim.SGD(model.parameters(), lr=0.0), max_memory_mb=1e9)
+    loader = DataLoader(Opened(100), batch_size=4)
+    with pytest.raises(RuntimeError, match="do not match"):
+        trainer.train_epoch(loader)
+    seen: list[float] = []
+    trainer.min_batch_size = trainer.max_batch_size = trainer.current_batch_size = 10
+    model.register_forward_pre_hook(lambda module, inputs: seen.extend(inputs[0].flatten().tolist()))
+    trainer.train_epoch(loader)
+    assert seen[10:] == list(map(float, range(100))), "the first ten are a trial's"
+
+
+def test_a_collator_may_take_items_apart() -> None:
+    def taking(items: list[Any]) -> Any:
+        y = torch.tensor([item.pop("label") for item in items])
+        return torch.stack([item["x"] for item in items]), y
+
+    class Dicts(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter([{"x": torch.full((1,), float(number)), "label": 0} for number in range(40)])
+
+    _, batches = train(DataLoader(Dicts(), batch_size=4, collate_fn=taking), size=16)
+    assert sum(batches, []) == list(map(float, range(40)))
+
+
+@pytest.mark.parametrize("array", [torch.tensor, numpy.array])
+def test_indices_of_a_subset_may_be_an_array(array: Any) -> None:
+    dataset = TensorDataset(torch.arange(50.0)[:, None], torch.zeros(50, dtype=torch.long))
+    indices = array(list(range(10, 30)))
+    loader = DataLoader(dataset, batch_size=4, sampler=SubsetRandomSampler(indices))
+    assert BatchSource(loader).batch(20)[0].flatten().tolist() == list(map(float, range(10, 30)))
+    assert sorted(sum(train(loader, size=16)[1], [])) == list(map(float, range(10, 30)))
+
+
+@pytest.mark.parametrize(
+    ("samples", "own", "most", "chosen"),
+    [
+        (513, 32, 512, 512),  # the loader's own batches leave one as well
+        (513, 30, 512, 511),
+        (513, 30, 600, 513),
+        (41, 9, 8, 7),  # below the smallest: 8 would leave one
+        (3, 3, 2, 2),  # there is no size below
+        (40, 32, 20, 20),
+    ],
+)
+def test_a_last_batch_of_one_is_avoided(samples: int, own: int, most: int, chosen: int) -> None:
+    dataset = TensorDataset(torch.rand(samples, 1), torch.zeros(samples, dtype=torch.long))
+    loader = DataLoader(dataset, batch_size=own)
+    model = torch.nn.Linear(1, 2)
+    trainer, batches = train(loader, size=most, model=model)
+    assert trainer.current_batch_size == chosen == len(batches[0])
+    dropping = BatchSource(DataLoader(dataset, batch_size=own, drop_last=True))
+    assert dropping.without_single_rest(most) == most
+
+
+def test_batch_normalisation_is_trained_with_the_largest_batch() -> None:
+    dataset = TensorDataset(torch.rand(513, 1), torch.zeros(513, dtype=torch.long))
+    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2))
+    _, batches = train(DataLoader(dataset, batch_size=30), size=512, model=model)
+    assert list(map(len, batches)) == [511, 2]
+
+
+@pytest.mark.parametrize("loader", [[(torch.ones(1, 1), torch.zeros(1))], iter([]), None, range(3)])
+def test_what_is_no_loader_is_refused(loader: Any) -> None:
+    with pytest.raises(
+        TypeError, match=f"must be a torch.utils.data.DataLoader, not {type(loader).__name__}"
+    ):
+        train(loader)
+
+
 @pytest.mark.parametrize(
     ("loader", "part"),
     [
-        (DataLoader(Once(), batch_size=4), "only once"),
         (DataLoader(Stream(), batch_size=None), "yields batches itself"),
         (DataLoader(TensorDataset(torch.ones(4)), batch_size=None), "not made of a batch size"),
         (

@@ -184,6 +184,19 @@ def test_without_readings_nothing_is_plotted(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plot_does_not_pass_for_another_kind_of_image(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monitor = MemoryMonitor()
+    monitor.time_log, monitor.memory_log = [0.0, 1.0], [10.0, 30.0]
+    given = ["a.png", "b.PDF", "c.svg", "of.2024", "plain"]
+    expected = ["a.svg", "b.svg", "c.svg", "of.2024", "plain"]
+    assert [monitor.plot_memory_usage(path) for path in given] == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(expected)
+    assert "  Plot: a.svg\n" in capsys.readouterr().out
+
+
 def test_a_plot_takes_a_free_name_or_says_that_it_cannot(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -292,6 +292,12 @@ class Closed:
 sys.stdout = Closed()
 with track_memory("closed"):
     pass
+class Strange:
+    encoding = None
+    def write(self, text):
+        raise RuntimeError("a notebook's output that is gone")
+sys.stdout = Strange()
+EpochMemoryMonitor(enabled=True).on_batch_end(0, 1.0)
 sys.stdout = None
 MemoryMonitor.print_memory_usage("none")
 os._exit(0)

@@ -9,9 +9,43 @@ import numpy
 import pytest
 import torch
 from tidegauge.monitor import StreamingInference
+from tidegauge.monitor.placement import device_of
 from torch import nn
 
 Pair = namedtuple("Pair", ["mean", "count"])
+
+
+def test_a_frozen_model_predicts() -> None:
+    model = nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)).eval()
+    frozen = torch.jit.freeze(torch.jit.script(model))
+    inputs = torch.randn(10, 4)
+    assert torch.allclose(StreamingInference(frozen, 3).predict_large_batch(inputs), model(inputs))
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = frozen
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.inner(x)
+
+    outer = Outer().train()
+    assert torch.allclose(StreamingInference(outer, 3).predict_large_batch(inputs), model(inputs))
+    assert outer.training
+
+
+def test_input_goes_to_where_a_frozen_model_s_constants_lie() -> None:
+    with torch.device("meta"):
+        model = nn.Linear(4, 2).eval()
+    frozen = torch.jit.freeze(torch.jit.trace(model, torch.ones(1, 4, device="meta")))
+    assert not list(frozen.parameters()) and device_of(frozen).type == "meta"
+
+
+@pytest.mark.parametrize("size", [numpy.int64(4), numpy.uint8(4), torch.tensor(4)])
+def test_a_chunk_size_is_any_whole_number(size: Any) -> None:
+    model = Recorder(lambda y, x: y)
+    StreamingInference(model, chunk_size=size).predict_large_batch(torch.ones(10, 4))
+    assert [count for count, *_ in model.calls] == [4, 4, 2]
 
 
 class Recorder(nn.Module):

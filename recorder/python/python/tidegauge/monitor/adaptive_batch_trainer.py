@@ -31,7 +31,12 @@ class AdaptiveBatchTrainer:
     (bytes / 1024²): of what PyTorch's allocator holds on the fullest of the model's GPUs, or, for a model on
     the CPU, of the resident memory of the process. Trials leave no trace in the training: parameters,
     buffers, gradients, the optimizer and the random generators are put back, and running out of memory is an
-    answer.
+    answer. A trial is a step nevertheless for whoever watches steps: hooks of the model and of the optimizer
+    are called in it. A lazy model is initialised by the first trial, and its weights are put back to what
+    that gave it.
+
+    Of the sizes that fit one is taken that leaves no last batch of one sample, which batch normalisation
+    refuses, unless the loader's own size leaves one as well; that may be below `min_batch_size`.
 
     `current_batch_size` is where the search begins and what it has found; `min_batch_size` and
     `max_batch_size` may be changed. The loader yields `(x, y)`; the rest of its settings, its order included,
@@ -62,8 +67,8 @@ class AdaptiveBatchTrainer:
         """Trains for one epoch and returns the mean of the batches' losses, NaN if there are no batches.
 
         Prints `Using batch size: 64`, and of every tenth batch `Batch 0, Loss: 2.3026, Memory: 812.4 MB`. If
-        no size fits, `min_batch_size` is taken, with a line that says so. Raises TypeError for a loader whose
-        batch size cannot be chosen; see `BatchSource`.
+        no size fits, `min_batch_size` is taken, with a line that says so. Raises TypeError for what is no
+        `torch.utils.data.DataLoader`, and for one whose batch size cannot be chosen; see `BatchSource`.
         """
         if self._source is None or self._source.loader is not data_loader:
             self._source = BatchSource(data_loader)
@@ -100,11 +105,10 @@ class AdaptiveBatchTrainer:
             )
         finally:
             state.restore()
-            source.forget()
+            state.close()
         if found is None:
             print_line(f"No batch size from {low} to {high} fits {self.max_memory_mb} MB: using the smallest")
-            return low
-        return found
+        return source.without_single_rest(low if found is None else found)
 
     def _fits(self, source: BatchSource, state: TrainingState, size: int) -> bool:
         if self._would_exhaust_host(size):

@@ -12,6 +12,7 @@ from .lines import print_line
 from .loss import loss_text, loss_value
 from .loss_evaluations import LossEvaluations
 from .memory_reading import MemoryReading, mb
+from .numbering import number_or
 from .peak_window import PeakWindow
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class EpochMemoryMonitor:
             monitor.on_epoch_end()
 
     Disabled, every call returns at once. In the trace an epoch is an epoch (numbered from 0), the end of a
-    batch a mark `batch` and a counter `loss`, if that is known; steps are `tidegauge.step`'s to record.
+    batch a mark `batch` and a counter `loss`, if that is known. Steps are for `tidegauge.step` or
+    `tidegauge.attach` to record: the monitor is told of ends only, and a step that it began after each batch
+    would be one too many after the last.
     """
 
     #: After the first evaluations of an optimization there is a line each so many seconds.
@@ -77,14 +80,16 @@ class EpochMemoryMonitor:
         """Batch `batch_idx` of the epoch, counted from 0, has ended with `loss`: a number, a tensor, or None.
 
         Prints `  Batch 0: GPU 23.1 MB, CPU 1645.1 MB, loss=0.014553` for the first batches. Only then is a
-        loss on a GPU waited for.
+        loss on a GPU waited for. A `batch_idx` that is no number is replaced by how many batches have ended
+        before in the epoch.
         """
         if not self.enabled:
             return
+        number = number_or(batch_idx, self._batches)
         self._batches += 1
         if self._window is None:
             self._window = PeakWindow(self.device)
-        is_printed = batch_idx < self.verbose_batches
+        is_printed = number < self.verbose_batches
         if not (is_printed or trace.is_open()):
             return
         reading = MemoryReading.now(self.device)
@@ -93,7 +98,7 @@ class EpochMemoryMonitor:
         if is_printed:
             ending = "" if loss is None else f", loss={loss_text(loss)}"
             held = f"GPU {reading.gpu_allocated_mb:.1f} MB, CPU {reading.cpu_mb:.1f} MB"
-            print_line(f"  Batch {batch_idx}: {held}{ending}")
+            print_line(f"  Batch {number}: {held}{ending}")
 
     def on_epoch_end(self) -> None:
         """The epoch has ended: `  Epoch end: GPU 23.1 MB allocated, 3242.0 MB reserved, peak 2880.3 MB`.

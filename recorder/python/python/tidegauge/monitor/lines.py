@@ -10,7 +10,8 @@ from .memory_reading import MemoryReading
 def print_line(text: str) -> None:
     """Prints a line; where the terminal's encoding lacks a character (`→` in ASCII) an escape stands for it.
 
-    A standard output that is closed, full or broken loses the line: training goes on.
+    A standard output that is closed, full or broken, or an object of the program's own that fails, loses the
+    line: training goes on.
     """
     try:
         try:
@@ -18,7 +19,7 @@ def print_line(text: str) -> None:
         except UnicodeEncodeError:
             encoding = getattr(sys.stdout, "encoding", None) or "ascii"
             print(text.encode(encoding, "backslashreplace").decode(encoding))
-    except (OSError, ValueError):
+    except Exception:
         pass
 
 

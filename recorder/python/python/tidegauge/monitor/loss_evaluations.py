@@ -10,6 +10,7 @@ from .growth import Growth
 from .lines import memory_line, print_line, with_prefix
 from .loss import finite_or_none, loss_text, loss_value
 from .memory_reading import MemoryReading, mb
+from .numbering import number_or
 from .peak_window import PeakWindow
 
 
@@ -36,8 +37,9 @@ class LossEvaluations:
         self._cpu_growth, self._gpu_growth = Growth(), Growth()
         self._start_seconds = self._printed_seconds = time.monotonic()
 
-    def add(self, number: int, loss: Any) -> None:
-        """The evaluation `number`, counted from 0, gave `loss`."""
+    def add(self, number: Any, loss: Any) -> None:
+        """The evaluation `number`, counted from 0, gave `loss`; what is no number is counted here."""
+        number = number_or(number, self.count)
         reading = MemoryReading.now(self.device)
         value = loss_value(loss, may_wait=True)
         trace.loss_evaluation(number, value)

@@ -105,8 +105,9 @@ class MemoryMonitor:
     def plot_memory_usage(self, path: str | os.PathLike[str] | None = None) -> str | None:
         """Writes the plot as SVG, prints maximum, average, final figure and path, and returns the path.
 
-        `path` is the file, replaced if it is there; without one it is `memory_usage.svg` in the working
-        directory, or the first of `memory_usage-2.svg` … that is free. While a trace is open and the program
+        `path` is the file, replaced if it is there; the ending of another kind of image gives way to `.svg`
+        (`x.png` is written as `x.svg`). Without one it is `memory_usage.svg` in the working directory, or the
+        first of `memory_usage-2.svg` … that is free. While a trace is open and the program
         `tidegauge` is on PATH, the plot is its timeline of the trace. None if there are no readings or
         nothing can be written.
         """

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from . import trace
 
+#: Endings of other image files, under which nothing would open a plot.
+_NOT_SVG = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".eps", ".ps"}
 #: What the program may take before the plot is drawn here.
 _PROGRAM_SECONDS = 60.0
 _TITLE = "Memory Usage Over Time"
@@ -36,10 +38,13 @@ def write(
 ) -> str | None:
     """Writes the plot of `(seconds, MB)` and returns its path; None if no file can be written.
 
-    `what` names the curve. Without a path it is a free name in the working directory.
+    `what` names the curve. Without a path it is a free name in the working directory; `x.png` becomes
+    `x.svg`.
     """
     try:
         target = Path(path) if path is not None else _free_name()
+        if target.suffix.lower() in _NOT_SVG:
+            target = target.with_suffix(".svg")
         if _write_by_program(target):
             return str(target)
         target.write_text(svg(readings, what), encoding="utf-8")

@@ -7,12 +7,20 @@ from typing import Any
 
 
 def device_of(model: Any) -> Any:
-    """The device of the model's first parameter or buffer, where its input goes; else the CPU."""
+    """The device of the model's first parameter or buffer, where its input goes; else the CPU.
+
+    TorchScript makes constants of a frozen model's parameters: then it is that of the first of these.
+    """
     import torch
 
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:
             return tensor.device
+    if isinstance(model, torch.jit.ScriptModule):
+        graph: Any = model.graph
+        for node in graph.findAllNodes("prim::Constant"):
+            if node.hasAttribute("value") and node.kindOf("value") == "t" and node.t("value").dim():
+                return node.t("value").device
     return torch.device("cpu")
 
 

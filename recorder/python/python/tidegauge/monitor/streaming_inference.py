@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +16,8 @@ class StreamingInference:
 
     def __init__(self, model: Any, chunk_size: int = 1000) -> None:
         """`chunk_size` is in samples; raises ValueError unless it is a whole number above 0."""
-        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-            raise ValueError(f"the chunk size must be a number of samples above 0, not {chunk_size!r}")
         self.model = model
-        self.chunk_size = chunk_size
+        self.chunk_size = _samples(chunk_size)
 
     def predict_large_batch(self, X: Any) -> Any:
         """The model's results for `X` (samples along its first dimension; a tensor or an array), on the CPU.
@@ -34,7 +33,8 @@ class StreamingInference:
 
         inputs = X if isinstance(X, torch.Tensor) else torch.as_tensor(X)
         device = device_of(self.model)
-        modes = [(module, module.training) for module in self.model.modules()]
+        # A module that TorchScript has frozen is in evaluation mode for good, and has no such attribute.
+        modes = [(module, module.training) for module in self.model.modules() if hasattr(module, "training")]
         self.model.eval()
         try:
             with torch.no_grad():
@@ -61,6 +61,16 @@ class StreamingInference:
             return self._predict(inputs, device)
         except Exception:
             return inputs.new_empty((0,), device="cpu")
+
+
+def _samples(chunk_size: Any) -> int:
+    try:
+        samples = operator.index(chunk_size)
+    except TypeError:
+        samples = 0
+    if isinstance(chunk_size, bool) or samples < 1:
+        raise ValueError(f"the chunk size must be a number of samples above 0, not {chunk_size!r}")
+    return samples
 
 
 def _joined(results: list[Any]) -> Any:

@@ -11,6 +11,10 @@ from typing import Any
 class TrainingState:
     """Parameters, buffers, gradients, state and settings of the optimizer, and the random generators.
 
+    What a trial registers is taken out again, and a buffer that was None is None again. A lazy module does
+    not go back to what it was: its weights are put back to those that its initialisation gave it. `close`
+    ends that this is waited for.
+
     Copies lie in host memory, so that they take nothing of the device whose memory is measured. `restore`
     writes into the tensors that were there, so that whoever holds them (optimizer, hooks, compiled graphs)
     still does. Python attributes that modules set in their forward pass are not known to be state, and stay
@@ -25,12 +29,19 @@ class TrainingState:
         self._optimizer = optimizer
         self._copies: dict[int, tuple[Any, Any]] = {}
         with torch.no_grad():
+            tables = [table for module in model.modules() for table in (module._parameters, module._buffers)]
             self._registered = [
                 (table, name, tensor, self._copy(tensor))
-                for module in model.modules()
-                for table in (module._parameters, module._buffers)
+                for table in tables
                 for name, tensor in table.items()
                 if tensor is not None
+            ]
+            #: What TorchScript keeps elsewhere is of the shape that it was compiled with.
+            self._tables = [
+                (module, table, dict(table))
+                for module in model.modules()
+                for table in (module._parameters, module._buffers, module._modules)
+                if isinstance(table, dict)
             ]
             self._parameters = _unique([*model.parameters(), *_optimized(optimizer)])
             self._gradients = [None if p.grad is None else self._copy(p.grad) for p in self._parameters]
@@ -49,6 +60,11 @@ class TrainingState:
         ]
         self._copies.clear()
         self._generators = _Generators(torch, self._parameters)
+        self._initialised = [
+            module.register_forward_pre_hook(self._keep_initialised)
+            for module in model.modules()
+            if any(map(_is_uninitialized, [*module._parameters.values(), *module._buffers.values()]))
+        ]
 
     def drop_gradients(self) -> None:
         """As at the beginning of a step: no gradients, and what they held is free."""
@@ -60,8 +76,15 @@ class TrainingState:
         with self._torch.no_grad():
             for table, name, tensor, saved in self._registered:
                 self._write(tensor, saved)
+                if not isinstance(table, dict):
+                    continue
                 if table.get(name) is not tensor:
                     table[name] = tensor
+            for module, table, registered in self._tables:
+                for name in [name for name in table if name not in registered]:
+                    del table[name]
+                    module._non_persistent_buffers_set.discard(name)
+                table.update({name: None for name, value in registered.items() if value is None})
             for parameter, saved in zip(self._parameters, self._gradients):
                 parameter.grad = None if saved is None else saved.to(parameter.device, copy=True)
             state = self._optimizer.state
@@ -71,6 +94,7 @@ class TrainingState:
                 state[parameter] = {
                     key: self._put_back(value, saved) for key, (value, saved) in saved_state.items()
                 }
+        del self._optimizer.param_groups[len(self._settings) :]
         for group, settings in zip(self._optimizer.param_groups, self._settings):
             for key in [key for key in group if key != "params" and key not in settings]:
                 del group[key]
@@ -78,6 +102,21 @@ class TrainingState:
         for module, extra in self._extra:
             module.set_extra_state(copy.deepcopy(extra))
         self._generators.restore()
+
+    def close(self) -> None:
+        """Takes its hooks off the model."""
+        for handle in self._initialised:
+            handle.remove()
+
+    def _keep_initialised(self, module: Any, inputs: Any) -> None:
+        """Called when a lazy module has just been initialised, and before it computes anything."""
+        own = {id(tensor) for tensor in [*module._parameters.values(), *module._buffers.values()]}
+        with self._torch.no_grad():
+            self._registered = [
+                (table, name, tensor, self._copy(tensor) if saved is None and id(tensor) in own else saved)
+                for table, name, tensor, saved in self._registered
+            ]
+            self._copies.clear()
 
     def _copy(self, value: Any) -> Any:
         if not isinstance(value, self._torch.Tensor):
@@ -91,7 +130,7 @@ class TrainingState:
         return self._copies[id(value)][1]
 
     def _write(self, tensor: Any, saved: Any) -> None:
-        # A lazy module is initialised by its first step; there is nothing to go back to.
+        # A trial that failed before it came to a lazy module has left nothing to put back.
         if saved is not None:
             tensor.detach().copy_(saved)
 
