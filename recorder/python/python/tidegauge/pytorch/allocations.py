@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _native
+from .. import _native, recording
 from . import cuda, snapshots
 from .baseline import Baseline
 from .extension import AllocatorExtension, ExtensionError
@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 
 #: One for the process: blocks that came through it refer to it until they are freed.
 _extension = AllocatorExtension()
+
+
+class _Told:
+    """Whether the present recording was told of every block of the CPU that came through our allocator."""
+
+    def __init__(self) -> None:
+        #: The process that was told; a child records by itself.
+        self.process: int | None = None
+
+    def forget(self) -> None:
+        """Recording has ended, or our allocator makes blocks that it does not tell of."""
+        self.process = None
+
+
+_told = _Told()
 
 
 class Allocations:
@@ -44,15 +59,18 @@ class Allocations:
             torch.cuda._lazy_call(self._install_cuda)
 
     def _install_cpu(self, models: Iterable[Any], optimizers: Iterable[Any]) -> None:
-        baseline = Baseline(models, optimizers)
+        baseline = Baseline(list(models), list(optimizers))
         # What is allocated from here on is not in the baseline, what was is handed over: nothing is told
         # twice.
         _extension.prepare_cpu(self._functions)
         for storage, category in baseline.storages:
             block = _extension.adopt_cpu(storage)
-            if block is not None:
+            # What came through our allocator is known already where this recording was attached to before.
+            if block is not None and not (block.came_through_us and _told.process == os.getpid()):
                 _native.baseline(-1, block.address, block.size_bytes, category)
         _extension.install_cpu(self._functions)
+        _told.process = os.getpid()
+        recording.at_stop(_told.forget)
         self._has_cpu = self._installation.tags.has_host = True
 
     def _install_cuda(self) -> None:
@@ -74,6 +92,7 @@ class Allocations:
     def remove(self) -> None:
         """Gives torch its allocators back. Blocks that are alive stay valid."""
         if self._has_cpu and not _extension.uninstall_cpu():
+            _told.forget()
             note("another CPU allocator was set on top of ours, which stays below it and records no more")
         _extension.detach_cuda()
         self._has_cpu = self._has_cuda = False

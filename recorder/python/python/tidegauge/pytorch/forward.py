@@ -12,12 +12,12 @@ used: it breaks modules that work in place.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 from torch.nn.modules import module as hooks
 from torch.nn.modules.loss import _Loss
 
@@ -27,6 +27,7 @@ from .modules import row, shapes_of
 from .notes import failed
 from .tensors import tensors_in
 from .threads import Call, ThreadState
+from .tracers import is_traced
 
 if TYPE_CHECKING:
     from .installation import Installation
@@ -36,7 +37,14 @@ _is_compiling = torch.compiler.is_compiling
 _is_grad_enabled = torch.is_grad_enabled
 #: −1 outside of a backward pass.
 _graph_task = torch._C._current_graph_task_id
-_tracing = torch._C._get_tracing_state
+_function_modes = torch._C._len_torch_function_stack
+_WithoutTorchFunction = torch._C.DisableTorchFunction
+#: The number that this thread's next autograd node gets. Where torch has no such thing, all are looked at.
+_next_node: Callable[[], int] = getattr(torch._C._autograd, "_get_sequence_nr", lambda: 0)
+#: Of these, attributes can be asked without calling the program's own code.
+_PLAIN = frozenset((Tensor, Parameter))
+#: So many tensors of what a module returns are looked at.
+MOST_OUTPUTS = 16
 _leave = Site.leave
 _new_call = tuple.__new__
 
@@ -68,27 +76,36 @@ class Forward:
         try:
             threads = self._threads
             calls = threads.calls
-            if not calls and _tracing() is not None:
-                # torch.jit.trace would record that we look at shapes.
+            if not calls and is_traced():
                 return
             site = self._by_id.get(id(module))
             if calls and (site is None or site.is_root):
                 # Recursion, a module made within the call, or calls that an interrupt has ended unseen.
-                threads.forget_ended(self._installation.optimizer_span)
+                threads.forget_ended()
             if site is None:
                 site = self._meet(module, calls[-1].module if calls else None)
+            shapes = None
+            if site.rows_left:
+                first = arguments[0] if arguments else None
+                shape: Any = None
+                if first is not None and type(first) in _PLAIN and not _function_modes():
+                    try:
+                        shape = first.shape
+                    except RuntimeError:  # a nested tensor has none
+                        pass
+                else:
+                    shape = _shape_of(first)
+                if shape is None or shape != site.last_shape:
+                    shapes = self._new_shapes(site, shape, arguments)
             span = None
             if not calls:
+                threads.first_node = _next_node()
                 if not site.is_root:
                     self._sites.add_root(module)
                 span = self._outermost(module, site, arguments)
             elif arguments and _is_grad_enabled():
                 self._know_inputs(calls[-1].module, arguments)
-            shapes = None
-            if site.rows_left:
-                shape = getattr(arguments[0], "shape", None) if arguments else None
-                if shape is None or shape != site.last_shape:
-                    shapes = self._new_shapes(site, shape, arguments)
+            # Once a phase has begun, nothing comes that could keep it from being ended.
             calls.append(_new_call(Call, (site, site.site.enter(), span, shapes)))
         except Exception as error:
             failed("a module's forward", error)
@@ -112,6 +129,8 @@ class Forward:
                 site, before, span, shapes = calls[-1]
             calls.pop()
             _leave(before)
+            if span is not None:
+                span.end()
             if output is not None and _is_grad_enabled():
                 self._know_outputs(site, output)
             if shapes is not None:
@@ -122,8 +141,6 @@ class Forward:
                 threads.known_nodes.clear()
                 if not site.has_told_parts:
                     self._tell_parts(site, module)
-            if span is not None:
-                span.end()
         except Exception as error:
             failed("the end of a module's forward", error)
 
@@ -136,7 +153,7 @@ class Forward:
     def _outermost(self, module: Module, site: ModuleSite, arguments: tuple[Any, ...]) -> Span | None:
         """Begins the phase that a call from outside of all modules is."""
         if self._threads.optimizer_steps:
-            self._threads.forget_ended(self._installation.optimizer_span)
+            self._threads.forget_ended()
         if not self._installation.has_phases:
             return None
         if _graph_task() != -1:
@@ -146,13 +163,19 @@ class Forward:
         elif getattr(module, "_is_replica", False):
             return None
         else:
-            given = list(tensors_in((arguments, _keywords(sys._getframe(2)))))
             span = self._loss if isinstance(module, _Loss) else self._forward
             if span is self._forward:
-                self._installation.steps.on_forward(given)
-                self._installation.tags.inputs(given)
+                self._take(tensors_in((arguments, _keywords(sys._getframe(2)))))
         span.begin()
         return span
+
+    def _take(self, given: list[Tensor]) -> None:
+        try:
+            with _WithoutTorchFunction():
+                self._installation.steps.on_forward(given)
+        except Exception as error:
+            failed("the step that a forward is in", error)
+        self._installation.tags.inputs(given)
 
     def _tell_parts(self, site: ModuleSite, module: Module) -> None:
         """Rows for modules that are there and were not called: containers, and those whose weights alone are
@@ -166,28 +189,44 @@ class Forward:
 
     def _know_inputs(self, caller: ModuleSite, arguments: tuple[Any, ...]) -> None:
         """Nodes of inputs that no module within the caller has made are the caller's."""
+        if _function_modes():
+            with _WithoutTorchFunction():
+                self._know_all(caller, tensors_in(arguments, 1, MOST_OUTPUTS))
+            return
         for argument in arguments:
-            if isinstance(argument, Tensor):
+            if type(argument) in _PLAIN:
                 node = argument.grad_fn
                 if node is not None:
                     self._know(node, caller)
+            elif issubclass(type(argument), Tensor):
+                with _WithoutTorchFunction():
+                    self._know_all(caller, (argument,))
 
     def _know_outputs(self, site: ModuleSite, output: Any) -> None:
-        if isinstance(output, Tensor):
+        if type(output) in _PLAIN and not _function_modes():
             node = output.grad_fn
             if node is not None:
                 self._know(node, site)
         else:
-            for tensor in _few(tensors_in(output, 2)):
+            with _WithoutTorchFunction():
+                self._know_all(site, tensors_in(output, 2, MOST_OUTPUTS))
+
+    def _know_all(self, site: ModuleSite, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            try:
                 node = tensor.grad_fn
                 if node is not None:
                     self._know(node, site)
+            except Exception as error:
+                failed("where backward comes to a module", error)
 
     def _know(self, node: Any, site: ModuleSite) -> None:
         number = node._sequence_nr()
-        known = self._threads.known_nodes
-        if number not in known:
-            known.add(number)
+        threads = self._threads
+        # One that is older than the outermost call was made by no module in it, and would get another hook
+        # in each call that uses it.
+        if number not in threads.known_nodes and number >= threads.first_node:
+            threads.known_nodes.add(number)
             node.register_prehook(site.arrive)
 
     def _new_shapes(self, site: ModuleSite, shape: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -200,9 +239,17 @@ class Forward:
         return shapes
 
 
-def _few(tensors: Iterator[Tensor]) -> Iterator[Tensor]:
-    for _, tensor in zip(range(16), tensors):
-        yield tensor
+def _shape_of(value: Any) -> Any:
+    """The shape of a tensor; None of what is none, or where torch does not tell it (nested tensors)."""
+    if not issubclass(type(value), Tensor):
+        return None
+    try:
+        with _WithoutTorchFunction():
+            shape = value.shape
+            # Sizes that are symbols can be compared with nothing.
+            return shape if all(type(size) is int for size in shape) else None
+    except Exception:
+        return None
 
 
 def _keywords(frame: Any) -> Any:

@@ -75,6 +75,8 @@ class Installation:
         """
         if not self.is_active:
             return
+        # What an exception has left open and nobody has come by for.
+        self._try("what is under way", self.threads.leave_all)
         self._try("steps", self.steps.remove)
         self.is_active = False
         for error in self.patches.restore():

@@ -21,12 +21,15 @@ from .dynamo import never_compile
 from .notes import failed, note
 from .tensors import tensors_in
 from .threads import OptimizerStep, ThreadState
+from .tracers import is_traced
 
 if TYPE_CHECKING:
     from .installation import Installation
 
 _is_compiling = torch.compiler.is_compiling
 _graph_task = torch._C._current_graph_task_id
+_WithoutTorchFunction = torch._C.DisableTorchFunction
+_WithoutTorchDispatch = torch._C._DisableTorchDispatch
 
 
 class Phases:
@@ -75,7 +78,7 @@ class Phases:
 
         @functools.wraps(run)
         def run_backward(*arguments: Any, **keywords: Any) -> Any:
-            if _is_compiling() or not installation.is_active or _graph_task() != -1:
+            if _is_compiling() or not installation.is_active or _graph_task() != -1 or is_traced():
                 return run(*arguments, **keywords)
             before = self._before_backward(arguments[0] if arguments else None)
             if installation.has_phases:
@@ -86,6 +89,8 @@ class Phases:
                 Site.leave(before)
                 if installation.has_phases:
                     span.end()
+                if self._threads.root_hooks:
+                    self._threads.forget_roots()
 
         return run_backward
 
@@ -96,12 +101,13 @@ class Phases:
         try:
             threads = self._threads
             if threads.calls or threads.optimizer_steps:
-                threads.forget_ended(self._optimizer)
+                threads.forget_ended()
             tensors = [roots] if isinstance(roots, Tensor) else list(roots or ())
             loss = self._unscaled if self._is_scaled else _number(tensors)
             self._is_scaled, self._unscaled = False, None
             self._installation.steps.on_backward(loss)
-            self._begin_nowhere(tensors, before)
+            with _WithoutTorchFunction():
+                self._begin_nowhere(tensors, before)
         except Exception as error:
             failed("the beginning of backward", error)
         return before
@@ -116,7 +122,7 @@ class Phases:
         for root in roots:
             if isinstance(root, Tensor) and not root.is_cpu and root.grad_fn is not None:
                 # Called before the hook of the module that has made it, if one has: first come, first served.
-                root.grad_fn.register_prehook(arrive)
+                self._threads.root_hooks.append(root.grad_fn.register_prehook(arrive))
 
     # optimizers
 
@@ -134,15 +140,16 @@ class Phases:
         try:
             threads = self._threads
             if threads.calls or threads.optimizer_steps:
-                threads.forget_ended(self._optimizer)
+                threads.forget_ended()
             self._installation.tags.gradients(optimizer)
             kind = type(optimizer)
             site = self._optimizer_sites.get(kind)
             if site is None:
                 site = self._optimizer_sites[kind] = Site(kind.__name__)
-            threads.optimizer_steps.append(OptimizerStep(site.enter()))
-            if self._installation.has_phases:
-                self._optimizer.begin()
+            span = self._optimizer if self._installation.has_phases else None
+            threads.optimizer_steps.append(OptimizerStep(site.enter(), span))
+            if span is not None:
+                span.begin()
         except Exception as error:
             failed("the beginning of an optimizer's step", error)
 
@@ -153,9 +160,7 @@ class Phases:
             self._installation.tags.optimizer_state(optimizer)
             self._installation.steps.on_optimizer(optimizer)
             if self._threads.optimizer_steps:
-                Site.leave(self._threads.optimizer_steps.pop().before)
-                if self._installation.has_phases:
-                    self._optimizer.end()
+                self._threads.leave_optimizer_steps(len(self._threads.optimizer_steps) - 1)
         except Exception as error:
             failed("the end of an optimizer's step", error)
 
@@ -174,7 +179,7 @@ class Phases:
             ):
                 return zero_grad(*arguments, **keywords)
             if threads.optimizer_steps or threads.calls:
-                threads.forget_ended(self._optimizer)
+                threads.forget_ended()
             # A module's own zero_grad may call those of its optimizers or parts.
             threads.is_zeroing = True
             span.begin()
@@ -199,7 +204,7 @@ class Phases:
             if _is_compiling() or not installation.is_active:
                 return following(iterator)
             if threads.calls or threads.optimizer_steps:
-                threads.forget_ended(self._optimizer)
+                threads.forget_ended()
             installation.steps.before_data(iterator)
             # That there is nothing left is no batch.
             is_phase = installation.has_phases and has_more(iterator) is not False
@@ -241,8 +246,10 @@ def _number(roots: list[Any]) -> float | None:
         return None
     root = roots[0]
     try:
-        if isinstance(root, Tensor) and root.is_cpu and root.numel() == 1 and root.is_floating_point():
-            return float(root.detach().item())
+        # The program's own modes see none of what is asked for here.
+        with _WithoutTorchFunction(), _WithoutTorchDispatch():
+            if isinstance(root, Tensor) and root.is_cpu and root.numel() == 1 and root.is_floating_point():
+                return float(root.detach().item())
     except Exception:  # one of torch.func's, or a fake one
         return None
     return None

@@ -5,6 +5,7 @@ Modules are known by their identity, and nothing is kept that would keep them al
 
 from __future__ import annotations
 
+import heapq
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -78,7 +79,7 @@ class ModuleSites:
         self.by_id: dict[int, ModuleSite] = {}
         #: Modules with parameters that were called from outside of all others, or given.
         self.roots: dict[int, weakref.ref[Module]] = {}
-        self._root_paths: dict[int, str] = {}
+        self._names = RootNames()
 
     def meet(self, module: Module, parent: ModuleSite | None, name: str | None = None) -> ModuleSite:
         """Gives a module and those within it their paths; `parent` is the one that calls it."""
@@ -116,8 +117,15 @@ class ModuleSites:
 
     def any_trains(self) -> bool | None:
         """Whether a model is in training mode; None if there is none."""
-        modules = [module for module in (root() for root in list(self.roots.values())) if module is not None]
-        return any(module.training for module in modules) if modules else None
+        is_any = None
+        # The newest first: most likely the one that trains.
+        for root in reversed(list(self.roots.values())):
+            module = root()
+            if module is not None:
+                if getattr(module, "training", True):
+                    return True
+                is_any = False
+        return is_any
 
     def _add(self, module: Module, path: str, *, is_given: bool) -> None:
         key = id(module)
@@ -129,7 +137,7 @@ class ModuleSites:
 
     def _forget(self, key: int) -> None:
         self.by_id.pop(key, None)
-        self._root_paths.pop(key, None)
+        self._names.give_back(key)
 
     def _root_path(self, module: Module, name: str | None) -> str:
         if name is not None:
@@ -141,13 +149,37 @@ class ModuleSites:
         # Copies that torch.nn.DataParallel makes for one call are the module that they are of.
         if getattr(module, "_is_replica", False):
             return base
-        taken = set(self._root_paths.values())
-        number, path = 1, base
-        while path in taken:
-            number += 1
-            path = f"{base}-{number}"
-        self._root_paths[id(module)] = path
-        return path
+        return self._names.take(id(module), base)
+
+
+class RootNames:
+    """Paths for modules that were given none: the class, numbered where several are alive. The lowest number
+    is taken that is free, so that modules made anew for every batch all have the same.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[int, tuple[str, int]] = {}
+        #: For each class the numbers that were given back, a heap, and the first that was never taken.
+        self._free: dict[str, list[int]] = {}
+        self._next: dict[str, int] = {}
+
+    def take(self, key: int, base: str) -> str:
+        """The path of a module, by its identity."""
+        free = self._free.get(base)
+        if free:
+            number = heapq.heappop(free)
+        else:
+            number = self._next.get(base, 1)
+            self._next[base] = number + 1
+        self._taken[key] = (base, number)
+        return base if number == 1 else f"{base}-{number}"
+
+    def give_back(self, key: int) -> None:
+        """The module is no more."""
+        taken = self._taken.pop(key, None)
+        if taken is not None:
+            base, number = taken
+            heapq.heappush(self._free.setdefault(base, []), number)
 
 
 def _wrapped_in(module: Any) -> Iterator[Module]:

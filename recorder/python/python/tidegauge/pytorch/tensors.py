@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import UserDict
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-#: A batch that holds more tensors than this is looked at no further.
+#: So many tensors of a batch are looked at, and so many values in search of them.
 MOST_TENSORS = 256
+MOST_VALUES = 4096
 _PLAIN = (Tensor, Parameter)
+_LEAVES = frozenset((int, float, bool, str, bytes, type(None)))
+#: Packages whose batches are mappings of their own kind, which read what they hold and compute nothing.
+_PACKAGES = frozenset(("tensordict", "torch_geometric"))
 
 
 def block_of(tensor: Any) -> tuple[int, int] | None:
@@ -47,25 +52,59 @@ def dense_parts(tensor: Any) -> tuple[Any, ...]:
     return (tensor,)
 
 
-def tensors_in(value: Any, depth: int = 4) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists, mappings and objects like a batch of Hugging Face's, in their
-    order.
+def tensors_in(value: Any, depth: int = 4, most: int = MOST_TENSORS) -> list[Tensor]:
+    """The tensors in nested tuples, lists, dictionaries and batches of Hugging Face's, in their order.
+
+    Told by types alone, and read past what a subclass has overridden: asking an object what it is, or a lazy
+    mapping for what it holds, would run the program's own code, and a proxy of FX would record the question.
+    Raises nothing.
     """
-    if isinstance(value, Tensor):
-        yield value
-    elif depth == 0 or isinstance(value, (str, bytes)):
-        return
-    elif isinstance(value, Mapping) or (hasattr(value, "keys") and hasattr(value, "values")):
-        for item in list(value.values())[:MOST_TENSORS]:
-            yield from tensors_in(item, depth - 1)
-    elif isinstance(value, (tuple, list)):
-        for item in value[:MOST_TENSORS]:
-            yield from tensors_in(item, depth - 1)
+    found: list[Tensor] = []
+    left = MOST_VALUES
+    ahead = [(value, depth)]
+    while ahead and left > 0:
+        value, depth = ahead.pop()
+        kind = type(value)
+        left -= 1
+        if kind in _LEAVES:
+            continue
+        if issubclass(kind, Tensor):
+            found.append(value)
+            if len(found) >= most:
+                break
+        elif depth > 0:
+            items = _items(value, kind, left)
+            ahead.extend((item, depth - 1) for item in reversed(items))
+    return found
+
+
+def _items(value: Any, kind: type, most: int) -> list[Any]:
+    """What a container holds; nothing of what is none."""
+    try:
+        # A named tuple may have fields `keys` and `values`.
+        if issubclass(kind, tuple):
+            return list(islice(tuple.__iter__(value), most))
+        if issubclass(kind, list):
+            return list(islice(list.__iter__(value), most))
+        if issubclass(kind, UserDict):
+            value = object.__getattribute__(value, "__dict__").get("data")
+            kind = type(value)
+        if issubclass(kind, dict):
+            return list(islice(dict.values(value), most))
+        if any(base.__module__.partition(".")[0] in _PACKAGES for base in kind.__mro__):
+            return list(islice(value.values(), most))
+    except Exception:  # one of those packages', or changed by another thread meanwhile
+        pass
+    return []
 
 
 def leading_dimension(value: Any) -> int | None:
     """Of the first tensor that has dimensions."""
     for tensor in tensors_in(value):
-        if tensor.dim() > 0:
-            return int(tensor.shape[0])
+        try:
+            if tensor.dim() > 0:
+                # A nested tensor has a size in this dimension, but no shape.
+                return int(tensor.size(0))
+        except Exception:  # a size that is not known
+            continue
     return None

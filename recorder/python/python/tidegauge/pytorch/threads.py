@@ -33,6 +33,8 @@ class OptimizerStep(NamedTuple):
     """An optimizer's step that is under way."""
 
     before: int
+    #: The phase that it is, where phases are recorded.
+    span: Span | None
 
 
 class ThreadState(threading.local):
@@ -45,9 +47,13 @@ class ThreadState(threading.local):
         self.optimizer_steps: list[OptimizerStep] = []
         #: Sequence numbers of the autograd nodes that know their module, since the outermost forward began.
         self.known_nodes: set[int] = set()
+        #: The number that the first autograd node got which was made in the outermost forward.
+        self.first_node = 0
+        #: Hooks on what the backward pass under way begins with.
+        self.root_hooks: list[Any] = []
         self.is_zeroing = False
 
-    def forget_ended(self, optimizer_span: Span) -> None:
+    def forget_ended(self) -> None:
         """Ends what is on our stacks and no more on Python's. Costs microseconds: to be called only if a
         stack is not empty where it should be.
         """
@@ -57,9 +63,7 @@ class ThreadState(threading.local):
             if alive < len(self.calls) and self.calls[alive].module.key == module:
                 alive += 1
         self.leave_calls(alive)
-        while len(self.optimizer_steps) > optimizer_steps:
-            Site.leave(self.optimizer_steps.pop().before)
-            optimizer_span.end()
+        self.leave_optimizer_steps(optimizer_steps)
 
     def leave_calls(self, depth: int) -> None:
         """Ends forwards until `depth` are left."""
@@ -70,6 +74,24 @@ class ThreadState(threading.local):
                 call.span.end()
         if not self.calls:
             self.known_nodes.clear()
+
+    def leave_optimizer_steps(self, depth: int) -> None:
+        """Ends optimizer steps until `depth` are left."""
+        while len(self.optimizer_steps) > depth:
+            step = self.optimizer_steps.pop()
+            Site.leave(step.before)
+            if step.span is not None:
+                step.span.end()
+
+    def leave_all(self) -> None:
+        """Ends everything: there will be no hooks that could."""
+        self.leave_calls(0)
+        self.leave_optimizer_steps(0)
+
+    def forget_roots(self) -> None:
+        """Takes the hooks off that the pass which has ended had put on what it began with."""
+        while self.root_hooks:
+            self.root_hooks.pop().remove()
 
 
 def _under_way(frame: Any) -> tuple[list[int], int]:
