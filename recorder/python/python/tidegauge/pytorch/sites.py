@@ -29,6 +29,7 @@ class ModuleSite:
         "arrive",
         "is_root",
         "is_given",
+        "has_trained",
         "reference",
         "last_shape",
         "seen_shapes",
@@ -47,6 +48,8 @@ class ModuleSite:
         self.is_root = False
         #: Whether its path is known for good: of a model that was given, or of a part of a larger one.
         self.is_given = is_given
+        #: Whether it was called from outside of all modules in training mode, with gradients.
+        self.has_trained = False
         self.reference = weakref.ref(module, forget)
         #: Of the first argument of the last call that was looked at.
         self.last_shape: Any = self
@@ -117,7 +120,7 @@ class ModuleSites:
     def any_trains(self) -> bool | None:
         """Whether a model is in training mode; None if there is none."""
         modules = [module for module in (root() for root in list(self.roots.values())) if module is not None]
-        return any(module.training for module in modules) if modules else None
+        return any(getattr(module, "training", True) for module in modules) if modules else None
 
     def _add(self, module: Module, path: str, *, is_given: bool) -> None:
         key = id(module)
