@@ -49,7 +49,7 @@ class TidegaugeCallback(TrainerCallback):
 
     A step is one of the trainer's: an update of the weights, gradients accumulated before it included. The
     loss is what the trainer logs, the mean since it logged before, and belongs to the step that it is logged
-    after.
+    after. The batch size is that of all batches of the step together, on this process.
     """
 
     def __init__(self, run: str | os.PathLike[str] | None = None, **settings: Any) -> None:
@@ -59,7 +59,9 @@ class TidegaugeCallback(TrainerCallback):
         #: The open step.
         self._step: int | None = None
         self._loss: float | None = None
+        #: Samples in one batch, and batches of the open step.
         self._batch_size: int | None = None
+        self._batches = 1
         self._epoch: int | None = None
 
     def on_train_begin(
@@ -76,7 +78,8 @@ class TidegaugeCallback(TrainerCallback):
             return
         recording.add_config(**{name: getattr(args, name) for name in _COMPARED if hasattr(args, name)})
         recording.add_config(world_size=args.world_size)
-        self._batch_size = args.per_device_train_batch_size
+        # On several devices of one process, and where the trainer has looked for it, it is not the argument.
+        self._batch_size = getattr(state, "train_batch_size", None) or args.train_batch_size
         optimizer = more.get("optimizer")
         # Accelerate's wrapper has groups of its own, which are those of the optimizer within.
         attach(more.get("model"), getattr(optimizer, "optimizer", optimizer), steps=False)
@@ -104,9 +107,15 @@ class TidegaugeCallback(TrainerCallback):
     ) -> None:
         """Begins a step."""
         self._end_step()
-        self._step = state.global_step
+        self._step, self._batches = state.global_step, 1
         self._announce(self._step)
         _native.step_begin(self._step)
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        """Counts a batch whose gradients are accumulated for a later one."""
+        self._batches += 1
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
@@ -143,7 +152,8 @@ class TidegaugeCallback(TrainerCallback):
 
     def _end_step(self) -> None:
         if self._step is not None:
-            _native.step_end(self._step, self._loss, self._batch_size)
+            samples = None if self._batch_size is None else self._batch_size * self._batches
+            _native.step_end(self._step, self._loss, samples)
             self._step = self._loss = None
 
     @staticmethod

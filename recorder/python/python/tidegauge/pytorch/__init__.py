@@ -11,8 +11,8 @@ What is recorded, and by which means:
 
 * each block of torch's allocators (`allocations`), with what was alive before (`baseline`);
 * phases `data`, `forward`, `loss` (a module of torch's that computes one), `backward`, `optimizer`,
-  `zero_grad`, `eval` (a model called without gradients), and `recompute` within `backward` (checkpointing)
-  (`forward`, `phases`);
+  `zero_grad`, `eval` (a model called without gradients, or in evaluation mode), and `recompute` within
+  `backward` (checkpointing) (`forward`, `phases`);
 * the path of the module that each block was allocated in, in forward and in backward (`sites`);
 * what blocks are for: parameters, gradients, optimizer state, inputs (`tags`). Buffers of modules count as
   parameters;
@@ -60,6 +60,14 @@ def attach(
     that off where the program marks them all itself. steps: make training steps where the program makes none
     by itself: a step begins with the data loader's next batch, or with the first forward after an optimizer's
     step where there is no data loader. The first call decides about these three.
+
+    A model counts as evaluated (phase `eval`) if it is called without gradients, or in evaluation mode after
+    it was trained in training mode. One that has been in evaluation mode all along may be part of training.
+
+    While attached, `torch.export.export(strict=True)` raises `Unsupported`, as it does with any global hook
+    of modules: `detach` before, or export non-strictly. Every recording registers optimizer hooks anew, for
+    which Dynamo compiles a compiled `optimizer.step` again: a program that starts and stops more often than
+    `torch._dynamo.config.recompile_limit` (8) within its life should raise that.
 
     Nothing is registered on the module itself: it can be copied, pickled and saved as before. What cannot be
     had here, for want of a compiler say, is a line in the trace's notes and on standard error, and never an

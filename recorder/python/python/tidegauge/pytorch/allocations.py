@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: One for the process: blocks that came through it refer to it until they are freed.
 _extension = AllocatorExtension()
+#: Whose recording it is now. CUDA may be initialized long after it has ended, or in a forked child.
+_present: Allocations | None = None
+#: Whether torch calls us when it initializes CUDA. What it is to call then cannot be taken back.
+_is_queued = False
 
 
 class _Told:
@@ -55,8 +59,9 @@ class Allocations:
         except ExtensionError as error:
             note(f"allocations on the CPU are not recorded: {error}", loud=True)
         if torch.version.cuda is not None or torch.version.hip is not None:
-            # Called at once if CUDA is in use; CUDA is never initialized from here.
-            torch.cuda._lazy_call(self._install_cuda)
+            global _present
+            _present = self
+            _when_cuda_is_used()
 
     def _install_cpu(self, models: Iterable[Any], optimizers: Iterable[Any]) -> None:
         baseline = Baseline(list(models), list(optimizers))
@@ -75,7 +80,6 @@ class Allocations:
 
     def _install_cuda(self) -> None:
         installation = self._installation
-        # CUDA may be initialized long after recording has ended, or in a child.
         if not installation.is_active or installation.pid != os.getpid() or self._has_cuda:
             return
         try:
@@ -91,8 +95,30 @@ class Allocations:
 
     def remove(self) -> None:
         """Gives torch its allocators back. Blocks that are alive stay valid."""
+        self.forget()
         if self._has_cpu and not _extension.uninstall_cpu():
             _told.forget()
             note("another CPU allocator was set on top of ours, which stays below it and records no more")
         _extension.detach_cuda()
         self._has_cpu = self._has_cuda = False
+
+    def forget(self) -> None:
+        """Has nothing more installed when CUDA is initialized."""
+        global _present
+        if _present is self:
+            _present = None
+
+
+def _when_cuda_is_used() -> None:
+    """Follows CUDA at once if it is in use, else when torch initializes it; never initializes it."""
+    global _is_queued
+    if torch.cuda.is_initialized():
+        _on_cuda()
+    elif not _is_queued:
+        _is_queued = True
+        torch.cuda._lazy_call(_on_cuda)
+
+
+def _on_cuda() -> None:
+    if _present is not None:
+        _present._install_cuda()

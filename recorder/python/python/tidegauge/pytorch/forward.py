@@ -160,11 +160,18 @@ class Forward:
             span = self._recompute
         elif not _is_grad_enabled():
             span = self._eval
+            if site.has_trained and not getattr(module, "training", True):
+                self._installation.steps.on_evaluation()
         elif getattr(module, "_is_replica", False):
             return None
         else:
             span = self._loss if isinstance(module, _Loss) else self._forward
+            # A model that is in evaluation mode from the beginning may be part of the training.
+            if span is self._forward and not getattr(module, "training", True) and site.has_trained:
+                span = self._eval
+                self._installation.steps.on_evaluation()
             if span is self._forward:
+                site.has_trained = getattr(module, "training", True)
                 self._take(tensors_in((arguments, _keywords(sys._getframe(2)))))
         span.begin()
         return span

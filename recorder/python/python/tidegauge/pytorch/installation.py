@@ -61,6 +61,7 @@ class Installation:
             own_name = name if number == 0 or name is None else f"{name}-{number + 1}"
             self._try("a model", functools.partial(self._add_model, model, own_name))
         for optimizer in optimizers:
+            self.steps.meet_optimizer()
             self.tags.gradients(optimizer)
             self.tags.optimizer_state(optimizer)
 
@@ -88,6 +89,8 @@ class Installation:
         """Takes out of a forked child what its parent has put in; the child records nothing."""
         self.is_active = False
         self.patches.restore()
+        if self._allocations is not None:
+            self._allocations.forget()
 
     def _try(self, what: str, install: Callable[[], object]) -> None:
         try:

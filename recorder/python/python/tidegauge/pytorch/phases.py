@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from .._native import Site, Span
-from .automatic_steps import has_more
 from .dynamo import never_compile
 from .notes import failed, note
 from .tensors import tensors_in
@@ -71,16 +70,19 @@ class Phases:
                     self._patches.replace(owner, "_engine_run_backward", wrapper)
         else:  # torch before 2.1
             for name in ("backward", "grad"):
-                self._patches.replace(torch.autograd, name, self._running(getattr(torch.autograd, name)))
+                run = getattr(torch.autograd, name)
+                self._patches.replace(torch.autograd, name, self._running(run, name == "backward"))
 
-    def _running(self, run: Callable[..., Any]) -> Callable[..., Any]:
+    def _running(self, run: Callable[..., Any], accumulates_always: bool = True) -> Callable[..., Any]:
+        """`accumulates_always`: where the call does not say whether gradients are accumulated or returned."""
         installation, span = self._installation, self._backward
 
         @functools.wraps(run)
         def run_backward(*arguments: Any, **keywords: Any) -> Any:
             if _is_compiling() or not installation.is_active or _graph_task() != -1 or is_traced():
                 return run(*arguments, **keywords)
-            before = self._before_backward(arguments[0] if arguments else None)
+            accumulates = bool(keywords.get("accumulate_grad", accumulates_always))
+            before = self._before_backward(arguments[0] if arguments else None, accumulates)
             if installation.has_phases:
                 span.begin()
             try:
@@ -94,7 +96,7 @@ class Phases:
 
         return run_backward
 
-    def _before_backward(self, roots: Any) -> int:
+    def _before_backward(self, roots: Any, accumulates: bool) -> int:
         """Looks at the loss; returns where this thread is."""
         before = self._installation.here.enter()
         Site.leave(before)
@@ -103,9 +105,11 @@ class Phases:
             if threads.calls or threads.optimizer_steps:
                 threads.forget_ended()
             tensors = [roots] if isinstance(roots, Tensor) else list(roots or ())
-            loss = self._unscaled if self._is_scaled else _number(tensors)
-            self._is_scaled, self._unscaled = False, None
-            self._installation.steps.on_backward(loss)
+            loss = None
+            if accumulates:
+                loss = self._unscaled if self._is_scaled else _number(tensors)
+                self._is_scaled, self._unscaled = False, None
+            self._installation.steps.on_backward(loss, accumulates)
             with _WithoutTorchFunction():
                 self._begin_nowhere(tensors, before)
         except Exception as error:
@@ -133,14 +137,29 @@ class Phases:
         after = hooks.register_optimizer_step_post_hook(self._after_step)
         self._patches.add(before.remove)
         self._patches.add(after.remove)
+        self._patches.replace(torch.optim.Optimizer, "__init__", self._making(torch.optim.Optimizer.__init__))
 
-    def _before_step(self, optimizer: Any, _arguments: Any, _keywords: Any) -> None:
+    def _making(self, make: Callable[..., None]) -> Callable[..., None]:
+        steps = self._installation.steps
+
+        @functools.wraps(make)
+        def make_optimizer(*arguments: Any, **keywords: Any) -> None:
+            make(*arguments, **keywords)
+            steps.meet_optimizer()
+
+        return make_optimizer
+
+    def _before_step(self, optimizer: Any, arguments: Any, keywords: Any) -> None:
         if _is_compiling():
             return
         try:
             threads = self._threads
             if threads.calls or threads.optimizer_steps:
                 threads.forget_ended()
+            # The optimizer itself is the first argument.
+            closure = arguments[1] if len(arguments) > 1 else keywords.get("closure")
+            if callable(closure) and not threads.optimizer_steps:
+                self._installation.steps.before_closure()
             self._installation.tags.gradients(optimizer)
             kind = type(optimizer)
             site = self._optimizer_sites.get(kind)
@@ -164,6 +183,12 @@ class Phases:
         except Exception as error:
             failed("the end of an optimizer's step", error)
 
+    def _forget_ended(self) -> None:
+        try:
+            self._threads.forget_ended()
+        except Exception as error:
+            failed("calls that an exception has ended", error)
+
     # zero_grad
 
     def _zeroing(self, zero_grad: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,7 +204,7 @@ class Phases:
             ):
                 return zero_grad(*arguments, **keywords)
             if threads.optimizer_steps or threads.calls:
-                threads.forget_ended()
+                self._forget_ended()
             # A module's own zero_grad may call those of its optimizers or parts.
             threads.is_zeroing = True
             span.begin()
@@ -204,18 +229,22 @@ class Phases:
             if _is_compiling() or not installation.is_active:
                 return following(iterator)
             if threads.calls or threads.optimizer_steps:
-                threads.forget_ended()
-            installation.steps.before_data(iterator)
+                self._forget_ended()
+            steps = installation.steps
+            steps.before_data(iterator)
             # That there is nothing left is no batch.
-            is_phase = installation.has_phases and has_more(iterator) is not False
+            is_phase = installation.has_phases and steps.lengths.has_more(iterator) is not False
             if is_phase:
                 span.begin()
             try:
                 batch = following(iterator)
+            except StopIteration:
+                steps.after_last_data()
+                raise
             finally:
                 if is_phase:
                     span.end()
-            installation.steps.after_data(batch)
+            steps.after_data(batch)
             installation.tags.inputs(_of_batch(batch))
             return batch
 
@@ -238,6 +267,19 @@ class Phases:
             return scaling(scaler, outputs)
 
         self._patches.replace(owner, "scale", scale)
+        stepping = owner.step
+
+        @functools.wraps(stepping)
+        def step(scaler: Any, optimizer: Any, *arguments: Any, **keywords: Any) -> Any:
+            steps = self._installation.steps
+            before = steps.updates
+            result = stepping(scaler, optimizer, *arguments, **keywords)
+            # A batch whose gradients overflow ends like others, though the optimizer is left out.
+            if not _is_compiling() and self._installation.is_active and steps.updates == before:
+                steps.on_optimizer(optimizer)
+            return result
+
+        self._patches.replace(owner, "step", step)
 
 
 def _number(roots: list[Any]) -> float | None:

@@ -30,6 +30,7 @@ class ModuleSite:
         "arrive",
         "is_root",
         "is_given",
+        "has_trained",
         "reference",
         "last_shape",
         "seen_shapes",
@@ -48,6 +49,8 @@ class ModuleSite:
         self.is_root = False
         #: Whether its path is known for good: of a model that was given, or of a part of a larger one.
         self.is_given = is_given
+        #: Whether it was called from outside of all modules in training mode, with gradients.
+        self.has_trained = False
         self.reference = weakref.ref(module, forget)
         #: Of the first argument of the last call that was looked at.
         self.last_shape: Any = self
