@@ -236,5 +236,3 @@ tg.stop()
     assert names["names"] == ["Linear-2", "Linear-3"]
     balanced(outcome)
     assert outcome.spans("optimizer") == ["+optimizer", "-optimizer"]
-
-
