@@ -104,12 +104,7 @@ def _objects(given: list[Any]) -> list[Any]:
         reached.extend(new)
         ahead = [thing for thing in gc.get_referents(*new) if type(thing) not in _WITHOUT_REFERENCES]
         seen.update((id(ahead), id(new)))
-    known = set(map(id, objects))
-    count = sum(issubclass(type(thing), Tensor) and id(thing) not in known for thing in reached)
-    note(
-        f"gc.freeze was called before: of what was alive, {count} tensors were found by references, and what "
-        "nothing refers to in Python's sight is missing"
-    )
+    note("gc.freeze was called before: what was alive then is known as far as Python's references lead to it")
     return reached
 
 
