@@ -48,7 +48,8 @@ told = ("stats", "graph_break", "recompiles", "resumes")
 say(counters={name: dict(counter) for name, counter in counters.items() if name in told},
     results=results, graphs=torch._dynamo.utils.counters["stats"]["unique_graphs"],
     compiled=[f"{m.co_name} {os.path.basename(m.co_filename or str())}:{m.co_firstlineno}" for m in
-    torch._dynamo.utils.get_compilation_metrics()]) if ATTACHED: tg.stop()
+    torch._dynamo.utils.get_compilation_metrics()])
+if ATTACHED: tg.stop()
 """
 
 

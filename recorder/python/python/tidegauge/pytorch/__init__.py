@@ -11,8 +11,8 @@ What is recorded, and by which means:
 
 * each block of torch's allocators (`allocations`), with what was alive before (`baseline`);
 * phases `data`, `forward`, `loss` (a module of torch's that computes one), `backward`, `optimizer`,
-  `zero_grad`, `eval` (a model called without gradients, or in evaluation mode), and `recompute` within `backward` (checkpointing)
-  (`forward`, `phases`);
+  `zero_grad`, `eval` (a model called without gradients, or in evaluation mode), and `recompute` within
+  `backward` (checkpointing) (`forward`, `phases`);
 * the path of the module that each block was allocated in, in forward and in backward (`sites`);
 * what blocks are for: parameters, gradients, optimizer state, inputs (`tags`). Buffers of modules count as
   parameters;

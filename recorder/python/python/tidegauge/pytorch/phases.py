@@ -131,9 +131,7 @@ class Phases:
         after = hooks.register_optimizer_step_post_hook(self._after_step)
         self._patches.add(before.remove)
         self._patches.add(after.remove)
-        self._patches.replace(
-            torch.optim.Optimizer, "__init__", self._making(torch.optim.Optimizer.__init__)
-        )
+        self._patches.replace(torch.optim.Optimizer, "__init__", self._making(torch.optim.Optimizer.__init__))
 
     def _making(self, make: Callable[..., None]) -> Callable[..., None]:
         steps = self._installation.steps
