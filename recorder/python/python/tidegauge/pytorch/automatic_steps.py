@@ -41,7 +41,7 @@ def _guarded(
     """Steps are made from within calls of the training loop, into which nothing may be raised."""
 
     @functools.wraps(method)
-    def guarded(self: AutomaticSteps, *arguments: Arguments.args, **keywords: Arguments.kwargs) -> None:
+    def guarded(self: AutomaticSteps, /, *arguments: Arguments.args, **keywords: Arguments.kwargs) -> None:
         try:
             method(self, *arguments, **keywords)
         except Exception as error:

@@ -158,20 +158,13 @@ class Forward:
             return None
         if _graph_task() != -1:
             span = self._recompute
-        elif not _is_grad_enabled():
+        elif self._evaluates(module, site):
             span = self._eval
-            if site.has_trained and not getattr(module, "training", True):
-                self._installation.steps.on_evaluation()
         elif getattr(module, "_is_replica", False):
             return None
         else:
             span = self._loss if isinstance(module, _Loss) else self._forward
-            # A model that is in evaluation mode from the beginning may be part of the training.
-            if span is self._forward and not getattr(module, "training", True) and site.has_trained:
-                span = self._eval
-                self._installation.steps.on_evaluation()
             if span is self._forward:
-                site.has_trained = getattr(module, "training", True)
                 self._take(tensors_in((arguments, _keywords(sys._getframe(2)))))
         span.begin()
         return span
@@ -183,6 +176,22 @@ class Forward:
         except Exception as error:
             failed("the step that a forward is in", error)
         self._installation.tags.inputs(given)
+
+    def _evaluates(self, module: Module, site: ModuleSite) -> bool:
+        """Whether a call is an evaluation: without gradients, or in evaluation mode after it was trained.
+
+        A model that has been in evaluation mode all along may be part of training: one that was loaded so,
+        or whose features a loss compares.
+        """
+        is_in_training = getattr(module, "training", True)
+        has_gradients = _is_grad_enabled()
+        if is_in_training and has_gradients:
+            site.has_trained = True
+            return False
+        is_in_evaluation = site.has_trained and not is_in_training and not isinstance(module, _Loss)
+        if is_in_evaluation:
+            self._installation.steps.on_evaluation()
+        return is_in_evaluation or not has_gradients
 
     def _tell_parts(self, site: ModuleSite, module: Module) -> None:
         """Rows for modules that are there and were not called: containers, and those whose weights alone are
