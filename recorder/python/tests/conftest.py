@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -81,6 +82,21 @@ def summary(run: Path | str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _large_blocks_come_from_the_system() -> None:
+    """Has malloc take each large block from the system and give it back, as it does in a young process.
+
+    It adapts to what is freed: after tests that train, the heap has holes of tens of MB, and resident memory
+    follows neither what a later test allocates nor what it frees. Other libraries than glibc have no such call.
+    """
+    threshold_option, threshold_bytes = -3, 1 << 20
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(threshold_option, threshold_bytes)
+
+
+_large_blocks_come_from_the_system()
 
 
 @pytest.fixture
