@@ -47,7 +47,7 @@ def _guarded(
         except Exception as error:
             failed("training steps", error)
 
-    return guarded  # type: ignore[return-value]  # the same, with `self` by name
+    return guarded
 
 
 class _Trainer:
