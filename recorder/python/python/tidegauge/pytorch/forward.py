@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Module
 from torch.nn.modules import module as hooks
 from torch.nn.modules.loss import _Loss
 
@@ -26,7 +26,7 @@ from .dynamo import never_compile
 from .modules import row, shapes_of
 from .notes import failed
 from .tensors import tensors_in
-from .threads import Call, ThreadState
+from .threads import ThreadState
 from .tracers import is_traced
 
 if TYPE_CHECKING:
@@ -41,12 +41,9 @@ _function_modes = torch._C._len_torch_function_stack
 _WithoutTorchFunction = torch._C.DisableTorchFunction
 #: The number that this thread's next autograd node gets. Where torch has no such thing, all are looked at.
 _next_node: Callable[[], int] = getattr(torch._C._autograd, "_get_sequence_nr", lambda: 0)
-#: Of these, attributes can be asked without calling the program's own code.
-_PLAIN = frozenset((Tensor, Parameter))
 #: So many tensors of what a module returns are looked at.
 MOST_OUTPUTS = 16
 _leave = Site.leave
-_new_call = tuple.__new__
 
 
 class Forward:
@@ -83,12 +80,13 @@ class Forward:
                 # Recursion, a module made within the call, or calls that an interrupt has ended unseen.
                 threads.forget_ended()
             if site is None:
-                site = self._meet(module, calls[-1].module if calls else None)
+                site = self._meet(module, calls[-1][0] if calls else None)
             shapes = None
             if site.rows_left:
                 first = arguments[0] if arguments else None
                 shape: Any = None
-                if first is not None and type(first) in _PLAIN and not _function_modes():
+                # Of these, attributes can be asked without calling the program's own code.
+                if type(first) is Tensor and not _function_modes():
                     try:
                         shape = first.shape
                     except RuntimeError:  # a nested tensor has none
@@ -104,9 +102,9 @@ class Forward:
                     self._sites.add_root(module)
                 span = self._outermost(module, site, arguments)
             elif arguments and _is_grad_enabled():
-                self._know_inputs(calls[-1].module, arguments)
+                self._know_inputs(calls[-1][0], arguments)
             # Once a phase has begun, nothing comes that could keep it from being ended.
-            calls.append(_new_call(Call, (site, site.site.enter(), span, shapes)))
+            calls.append((site, site.site.enter(), span, shapes))
         except Exception as error:
             failed("a module's forward", error)
 
@@ -121,10 +119,10 @@ class Forward:
                 return
             site, before, span, shapes = calls[-1]
             if site.key != id(module):
-                if not any(call.module.key == id(module) for call in calls):
+                if not any(call[0].key == id(module) for call in calls):
                     return
                 # Those above were ended by something that torch calls no hooks for.
-                while calls[-1].module.key != id(module):
+                while calls[-1][0].key != id(module):
                     threads.leave_calls(len(calls) - 1)
                 site, before, span, shapes = calls[-1]
             calls.pop()
@@ -206,35 +204,30 @@ class Forward:
     def _know_inputs(self, caller: ModuleSite, arguments: tuple[Any, ...]) -> None:
         """Nodes of inputs that no module within the caller has made are the caller's."""
         if _function_modes():
-            with _WithoutTorchFunction():
-                self._know_all(caller, tensors_in(arguments, 1, MOST_OUTPUTS))
+            self._know_all(caller, tensors_in(arguments, 1, MOST_OUTPUTS))
             return
         for argument in arguments:
-            if type(argument) in _PLAIN:
+            if type(argument) is Tensor:
                 node = argument.grad_fn
                 if node is not None:
                     self._know(node, caller)
             elif issubclass(type(argument), Tensor):
-                with _WithoutTorchFunction():
-                    self._know_all(caller, (argument,))
+                self._know_all(caller, (argument,))
 
     def _know_outputs(self, site: ModuleSite, output: Any) -> None:
-        if type(output) in _PLAIN and not _function_modes():
+        if type(output) is Tensor and not _function_modes():
             node = output.grad_fn
             if node is not None:
                 self._know(node, site)
         else:
-            with _WithoutTorchFunction():
-                self._know_all(site, tensors_in(output, 2, MOST_OUTPUTS))
+            self._know_all(site, tensors_in(output, 2, MOST_OUTPUTS))
 
     def _know_all(self, site: ModuleSite, tensors: Iterable[Tensor]) -> None:
+        has_modes = _function_modes()
         for tensor in tensors:
-            try:
-                node = tensor.grad_fn
-                if node is not None:
-                    self._know(node, site)
-            except Exception as error:
-                failed("where backward comes to a module", error)
+            node = tensor.grad_fn if type(tensor) is Tensor and not has_modes else _node_of(tensor)
+            if node is not None:
+                self._know(node, site)
 
     def _know(self, node: Any, site: ModuleSite) -> None:
         number = node._sequence_nr()
@@ -264,6 +257,15 @@ def _shape_of(value: Any) -> Any:
             shape = value.shape
             # Sizes that are symbols can be compared with nothing.
             return shape if all(type(size) is int for size in shape) else None
+    except Exception:
+        return None
+
+
+def _node_of(tensor: Tensor) -> Any:
+    """The autograd node of a tensor of any type; None where that does not tell it."""
+    try:
+        with _WithoutTorchFunction():
+            return tensor.grad_fn
     except Exception:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -60,42 +61,50 @@ def tensors_in(value: Any, depth: int = 4, most: int = MOST_TENSORS) -> list[Ten
     Raises nothing.
     """
     found: list[Tensor] = []
-    left = MOST_VALUES
-    ahead = [(value, depth)]
-    while ahead and left > 0:
-        value, depth = ahead.pop()
-        kind = type(value)
-        left -= 1
-        if kind in _LEAVES:
-            continue
-        if issubclass(kind, Tensor):
-            found.append(value)
-            if len(found) >= most:
-                break
-        elif depth > 0:
-            items = _items(value, kind, left)
-            ahead.extend((item, depth - 1) for item in reversed(items))
+    _find((value,), depth + 1, found, most, MOST_VALUES)
     return found
 
 
-def _items(value: Any, kind: type, most: int) -> list[Any]:
+def _find(items: Sequence[Any], depth: int, found: list[Tensor], most: int, left: int) -> int:
+    """Adds the tensors in `items` to `found` until there are `most`; looks at `left` values, and returns how
+    many of these are left.
+    """
+    if len(items) > left:
+        items = items[:left]
+    left -= len(items)
+    for item in items:
+        kind = type(item)
+        if kind is Tensor or issubclass(kind, Tensor):
+            found.append(item)
+            if len(found) >= most:
+                return 0
+        elif depth > 1 and kind not in _LEAVES:
+            within = item if kind is tuple else _items(item, kind, left)
+            if within and left > 0:
+                left = _find(within, depth - 1, found, most, left)
+    return left
+
+
+def _items(value: Any, kind: type, most: int) -> Sequence[Any]:
     """What a container holds; nothing of what is none."""
+    if kind is list:
+        return list(value[:most])
     try:
         # A named tuple may have fields `keys` and `values`.
         if issubclass(kind, tuple):
-            return list(islice(tuple.__iter__(value), most))
+            return tuple(islice(tuple.__iter__(value), most))
         if issubclass(kind, list):
-            return list(islice(list.__iter__(value), most))
+            return tuple(islice(list.__iter__(value), most))
         if issubclass(kind, UserDict):
             value = object.__getattribute__(value, "__dict__").get("data")
             kind = type(value)
         if issubclass(kind, dict):
-            return list(islice(dict.values(value), most))
+            return tuple(islice(dict.values(value), most))
         if any(base.__module__.partition(".")[0] in _PACKAGES for base in kind.__mro__):
-            return list(islice(value.values(), most))
+            return tuple(islice(value.values(), most))
     except Exception:  # one of those packages', or changed by another thread meanwhile
         pass
-    return []
+    return ()
 
 
 def leading_dimension(value: Any) -> int | None:

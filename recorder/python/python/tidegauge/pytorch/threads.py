@@ -16,17 +16,10 @@ import torch
 from .._native import Site, Span
 from .sites import ModuleSite
 
-
-class Call(NamedTuple):
-    """A module's forward that is under way."""
-
-    module: ModuleSite
-    #: Where the thread was before.
-    before: int
-    #: The phase that it is, if it is the outermost.
-    span: Span | None
-    #: Shapes that it is called with, if a row is to be made of the call.
-    shapes: tuple[Any, ...] | None
+#: A module's forward that is under way: the module; where the thread was before; the phase that it is, if it is
+#: the outermost; and the shapes that it is called with, if a row is to be made of the call. A plain tuple, since
+#: one is made for each call of a module.
+Call = tuple[ModuleSite, int, "Span | None", "tuple[Any, ...] | None"]
 
 
 class OptimizerStep(NamedTuple):
@@ -60,7 +53,7 @@ class ThreadState(threading.local):
         modules, optimizer_steps = _under_way(sys._getframe(1))
         alive = 0
         for module in modules:
-            if alive < len(self.calls) and self.calls[alive].module.key == module:
+            if alive < len(self.calls) and self.calls[alive][0].key == module:
                 alive += 1
         self.leave_calls(alive)
         self.leave_optimizer_steps(optimizer_steps)
@@ -68,10 +61,10 @@ class ThreadState(threading.local):
     def leave_calls(self, depth: int) -> None:
         """Ends forwards until `depth` are left."""
         while len(self.calls) > depth:
-            call = self.calls.pop()
-            Site.leave(call.before)
-            if call.span is not None:
-                call.span.end()
+            _, before, span, _ = self.calls.pop()
+            Site.leave(before)
+            if span is not None:
+                span.end()
         if not self.calls:
             self.known_nodes.clear()
 
