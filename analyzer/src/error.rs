@@ -46,10 +46,68 @@ pub enum Error {
         source: polars::error::PolarsError,
     },
 
+    /// The operating system.
+    #[error("{action} failed: {source}: {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its reason.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A file of another tool that is not as that tool writes it.
+    #[error("not a readable {what}: {reason}: {}", path.display())]
+    Foreign {
+        /// What its content was taken for.
+        what: &'static str,
+        /// What is wrong with it, and where.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file that is nothing that can be read.
+    #[error(
+        "neither a trace nor a recording that can be read ({reason}); expected a trace folder, a PyTorch memory snapshot, \
+         a Kineto or Chrome trace, a torch.profiler memory timeline or an nvidia-smi CSV: {}", path.display()
+    )]
+    UnknownKind {
+        /// What was found.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A pattern that leads to no file.
+    #[error("no file to read: {reason}: {}", path.display())]
+    Pattern {
+        /// Why.
+        reason: String,
+        /// The pattern.
+        path: PathBuf,
+    },
+
+    /// Several paths that are not the recordings of one run.
+    #[error("several paths are files of one run, one for each rank; a trace folder stands alone: {}", path.display())]
+    SeveralRuns {
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// The plot cannot be drawn.
     #[error("cannot draw: {reason}")]
     Plot {
         /// Why.
         reason: String,
     },
+}
+
+impl Error {
+    /// For `map_err`: what was being done to which file when the operating system refused.
+    pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
 }

@@ -11,11 +11,11 @@ use arrow::datatypes::{
 use polars::prelude::*;
 use polars::sql::SQLContext;
 use tidegauge_schemas::layout::ProcessId;
-use tidegauge_schemas::{Column as TraceColumn, ColumnType, ProcessTrace, Table};
+use tidegauge_schemas::{Column as TraceColumn, ColumnType, Table};
 
 use crate::analysis::{PhaseTable, StepTable};
 use crate::error::{Error, Result};
-use crate::load::Source;
+use crate::load::{Process, Source};
 use crate::render::{self, Cell};
 use crate::replay::{Window, replay};
 
@@ -64,7 +64,7 @@ fn scan(source: &Source, table: Table) -> Result<LazyFrame> {
     concat(frames, UnionArgs::default()).map_err(failed)
 }
 
-fn scan_parts(process: &ProcessTrace, table: Table) -> PolarsResult<LazyFrame> {
+fn scan_parts(process: &Process, table: Table) -> PolarsResult<LazyFrame> {
     let paths: PolarsResult<Vec<PlRefPath>> =
         process.parts(table).iter().map(|part| PlRefPath::try_from_path(&part.path)).collect();
     // Rank and process are added by hand, so that rows of a journal have them too.
@@ -127,7 +127,7 @@ fn series(column: &TraceColumn, array: &arrow::array::ArrayRef) -> PolarsResult<
     })
 }
 
-fn derived(source: &Source, rows: impl Fn(&ProcessTrace) -> Result<render::Table>) -> Result<LazyFrame> {
+fn derived(source: &Source, rows: impl Fn(&Process) -> Result<render::Table>) -> Result<LazyFrame> {
     let failed = |source| Error::Query { source };
     let mut frames = Vec::new();
     for process in &source.processes {
@@ -136,13 +136,13 @@ fn derived(source: &Source, rows: impl Fn(&ProcessTrace) -> Result<render::Table
     concat(frames, UnionArgs { to_supertypes: true, ..UnionArgs::default() }).map_err(failed)
 }
 
-fn steps(process: &ProcessTrace) -> Result<render::Table> {
+fn steps(process: &Process) -> Result<render::Table> {
     let mut steps = StepTable::new(Window::ALL);
     let outcome = replay(process, Window::ALL, &mut steps)?;
     Ok(render::steps_table(&steps.finish(&outcome), outcome.first_nanos()))
 }
 
-fn phases(process: &ProcessTrace) -> Result<render::Table> {
+fn phases(process: &Process) -> Result<render::Table> {
     let mut phases = PhaseTable::new(Window::ALL);
     let outcome = replay(process, Window::ALL, &mut phases)?;
     Ok(render::phases_table(&phases.finish(&outcome)))

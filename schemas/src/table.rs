@@ -54,14 +54,14 @@ const EVENTS: &[Column] = &[
         ColumnType::U64,
         true,
         "",
-        "address of the block or segment; null for oom and snapshot",
+        "address of the block or segment; null for oom and snapshot, and where a recording of another tool does not tell it",
     ),
     column(
         "size_bytes",
         ColumnType::I64,
         true,
         "bytes",
-        "requested size; null on a free of any kind, where it is that of its alloc",
+        "requested size; null on a free of any kind, where it is that of its alloc, unless it has no address",
     ),
     column(
         "stream",

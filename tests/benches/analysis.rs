@@ -72,7 +72,7 @@ fn time(events: u64, run: &Path) {
 }
 
 fn summarize(run: &Path) {
-    let source = Source::open(run, &Selection::default()).unwrap();
+    let source = Source::open(&[run], &Selection::default()).unwrap();
     black_box(summary(&source, |_| Ok(Window::ALL), |_| true).unwrap());
 }
 

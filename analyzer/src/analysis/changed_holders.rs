@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tidegauge_schemas::ProcessTrace;
-
 use super::comparison::ComparisonRow;
 use super::peaks::{Grouping, Moment, peaks};
 use super::run_figures::RunFigures;
 use crate::error::Result;
-use crate::load::Source;
+use crate::load::{Process, Source};
 use crate::replay::Window;
 
 /// Bytes alive at a run's peak, by site, category, …; `None` is for blocks without one.
@@ -57,7 +55,7 @@ pub fn held_at_peak(
     figures: &RunFigures,
     row: &ComparisonRow,
     grouping: Grouping,
-    window_of: impl Fn(&ProcessTrace) -> Result<Window>,
+    window_of: impl Fn(&Process) -> Result<Window>,
 ) -> Result<Option<Held>> {
     let Some(peak) = row.peak.as_ref().filter(|peak| peak.measure.is_allocated()) else { return Ok(None) };
     let mut held = Held::new();

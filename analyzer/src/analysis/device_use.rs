@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tidegauge_schemas::{ProcessTrace, metrics};
+use tidegauge_schemas::metrics;
 
 use super::PeakSummary;
 use crate::error::Result;
-use crate::load::Rows;
+use crate::load::{Process, Rows};
 use crate::replay::Window;
 
 /// The use of one device, by whomever.
@@ -28,7 +28,7 @@ pub struct DeviceUse {
 ///
 /// # Errors
 /// If the samples cannot be read.
-pub(super) fn device_use(process: &ProcessTrace, window: Window) -> Result<Vec<DeviceUse>> {
+pub(super) fn device_use(process: &Process, window: Window) -> Result<Vec<DeviceUse>> {
     let mut peaks: BTreeMap<i16, PeakSummary> = BTreeMap::new();
     for row in Rows::new(process).node_samples() {
         let row = row?;

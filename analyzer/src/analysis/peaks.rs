@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use tidegauge_schemas::{CheckpointKind, ProcessTrace};
+use tidegauge_schemas::CheckpointKind;
 
 use super::live_set::{LiveBlock, LiveSetAt};
 use crate::error::Result;
-use crate::load::Rows;
+use crate::load::{Process, Rows};
 use crate::replay::{DeviceState, EndedPhase, Observed, Observer, Window, replay};
 
 /// What blocks are grouped by.
@@ -75,7 +75,7 @@ pub struct Peaks {
 /// # Errors
 /// If the trace cannot be read.
 pub fn peaks(
-    process: &ProcessTrace,
+    process: &Process,
     moment: Moment,
     window: Window,
     grouping: Grouping,
@@ -139,7 +139,7 @@ pub fn peaks(
 ///
 /// # Errors
 /// If the trace cannot be read.
-pub fn step_window(process: &ProcessTrace, step: i64) -> Result<Option<Window>> {
+pub fn step_window(process: &Process, step: i64) -> Result<Option<Window>> {
     let mut window: Option<Window> = None;
     for row in Rows::new(process).checkpoints() {
         let row = row?;

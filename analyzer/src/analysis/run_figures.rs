@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tidegauge_schemas::CheckpointKind;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::Ended;
-use tidegauge_schemas::{CheckpointKind, ProcessTrace};
 
 use super::noise_band::settled;
 use super::step_table::{StepRow, StepTable};
 use super::summary::{NamedHolder, PeakSummary, ProcessSummary, summarize};
 use crate::error::Result;
-use crate::load::Source;
+use crate::load::{Process, Source};
 use crate::replay::{Observed, Observer, Window};
 
 /// What a peak is of. Peaks of different measures cannot be compared.
@@ -113,7 +113,7 @@ pub struct RunFigures {
 /// If the trace cannot be read.
 pub fn run_figures(
     source: &Source,
-    window_of: impl Fn(&ProcessTrace) -> Result<Window>,
+    window_of: impl Fn(&Process) -> Result<Window>,
     shows: impl Fn(i16) -> bool,
 ) -> Result<(RunFigures, Vec<String>)> {
     let mut warnings = source.warnings();
@@ -128,7 +128,7 @@ pub fn run_figures(
         let rows = steps.finish(&summarized.outcome);
         processes.push(process_figures(summarized.summary, &rows, &step_rss, final_loss.loss, &shows));
     }
-    let configured_batch_size = source.trace.info.config.get("batch_size").and_then(Value::as_i64);
+    let configured_batch_size = source.info.config.get("batch_size").and_then(Value::as_i64);
     Ok((RunFigures { run: source.path.display().to_string(), configured_batch_size, processes }, warnings))
 }
 

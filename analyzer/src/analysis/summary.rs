@@ -1,6 +1,5 @@
 //! What a person wants to know of a run first.
 
-use tidegauge_schemas::ProcessTrace;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
 
@@ -9,7 +8,7 @@ use super::device_use::{DeviceUse, device_use};
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};
 use crate::error::Result;
-use crate::load::{Rows, Source};
+use crate::load::{Process, Rows, Source};
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Peak, RssPeak, Window, replay};
 
 /// A hint is given when at least this part of the peak rises in one phase.
@@ -143,7 +142,7 @@ pub struct Summary {
 /// If the trace cannot be read.
 pub fn summary(
     source: &Source,
-    window_of: impl Fn(&ProcessTrace) -> Result<Window>,
+    window_of: impl Fn(&Process) -> Result<Window>,
     shows: impl Fn(i16) -> bool,
 ) -> Result<Summary> {
     let mut warnings = source.warnings();
@@ -155,8 +154,8 @@ pub fn summary(
     }
     Ok(Summary {
         run: source.path.display().to_string(),
-        started: source.trace.info.started.clone(),
-        config: source.trace.info.config.clone(),
+        started: source.info.started.clone(),
+        config: source.info.config.clone(),
         hints: processes.iter().flat_map(hints).collect(),
         processes,
         warnings,
@@ -210,7 +209,7 @@ pub(super) struct Summarized {
 /// # Errors
 /// If the trace cannot be read.
 pub(super) fn summarize(
-    process: &ProcessTrace,
+    process: &Process,
     window: Window,
     shows: &impl Fn(i16) -> bool,
     observer: &mut impl Observer,
@@ -290,7 +289,7 @@ fn raise(device: &mut DeviceSummary, counted: &CountedPeak) -> Option<String> {
     ))
 }
 
-fn cost(process: &ProcessTrace) -> Option<Cost> {
+fn cost(process: &Process) -> Option<Cost> {
     let info = process.info.as_ref()?;
     // Filled in when the trace is closed.
     (info.ended.is_some() && info.cost.records > 0).then_some(info.cost)
@@ -306,7 +305,7 @@ fn peak_summary(peak: &Peak, outcome: &Outcome) -> PeakSummary {
     }
 }
 
-fn rss_summary(peak: &RssPeak, outcome: &Outcome, process: &ProcessTrace) -> PeakSummary {
+fn rss_summary(peak: &RssPeak, outcome: &Outcome, process: &Process) -> PeakSummary {
     // Of the largest process of a tree, the kernel kept what was between two samples.
     let watched = process.info.as_ref().and_then(|info| info.watched.as_ref()?.peak_rss_bytes);
     let kernel_bytes = outcome.rss_kernel_bytes.max(watched.and_then(|bytes| i64::try_from(bytes).ok()));

@@ -3,9 +3,10 @@
 //! The length of a trace is not known while it is read, so the buckets begin narrow and are merged two by two whenever
 //! there are too many: memory is constant, and every bucket keeps the lowest and the highest value inside of it.
 
-use tidegauge_schemas::{CheckpointKind, ProcessTrace};
+use tidegauge_schemas::CheckpointKind;
 
 use crate::error::Result;
+use crate::load::Process;
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};
 
 /// Buckets of a timeline unless asked otherwise: one for each column of pixels of a wide plot, and some.
@@ -150,7 +151,7 @@ struct TimelineBuilder {
 ///
 /// # Errors
 /// If the trace cannot be read.
-pub fn timeline(process: &ProcessTrace, window: Window, buckets: usize) -> Result<(Timeline, Outcome)> {
+pub fn timeline(process: &Process, window: Window, buckets: usize) -> Result<(Timeline, Outcome)> {
     let mut builder = TimelineBuilder {
         window,
         limit: buckets.max(2),

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use tidegauge_schemas::ProcessTrace;
 
-use crate::load::{Rows, Selection, Source};
+use crate::load::{Process, Rows, Selection, Source};
 use crate::render;
 use crate::replay::Window;
 
@@ -37,9 +36,9 @@ pub(super) enum ColorArg {
 /// What is common to all commands.
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Trace folder
-    #[arg(value_name = "RUN")]
-    pub(super) run: PathBuf,
+    /// Trace folder, or recordings of other tools: one file for each rank, or a pattern
+    #[arg(value_name = "RUN", required = true)]
+    pub(super) run: Vec<PathBuf>,
     /// Only this rank
     #[arg(long)]
     pub(super) rank: Option<u32>,
@@ -98,19 +97,20 @@ impl Common {
         self.open_at(&self.run)
     }
 
-    /// Opens the trace at `path` with this selection, as [`Self::open`] does.
-    pub(super) fn open_at(&self, path: &Path) -> Result<Source> {
+    /// Opens what is at `paths` with this selection, as [`Self::open`] does.
+    pub(super) fn open_at<P: AsRef<Path>>(&self, paths: &[P]) -> Result<Source> {
         if let (Some(start), Some(end)) = (self.start, self.end)
             && start > end
         {
             bail!("--start lies after --end");
         }
-        let source = Source::open(path, &self.selection())?;
+        let source = Source::open(paths, &self.selection())?;
         if self.verbose {
             for process in &source.processes {
                 let parts: usize =
                     tidegauge_schemas::Table::ALL.iter().map(|table| process.parts(*table).len()).sum();
-                let chunks = process.journal().map_or(0, |journal| journal.chunks.len());
+                let journal = process.trace().and_then(|trace| trace.journal());
+                let chunks = journal.map_or(0, |journal| journal.chunks.len());
                 eprintln!("{}: {parts} sealed parts, {chunks} journal chunks", process.id);
             }
         }
@@ -119,13 +119,12 @@ impl Common {
 
     /// The one process that a command about one process is for: where a launcher recorded a program from outside, and one
     /// process of that recorded itself, the latter.
-    pub(super) fn only_process<'a>(&self, source: &'a Source) -> Result<&'a ProcessTrace> {
+    pub(super) fn only_process<'a>(&self, source: &'a Source) -> Result<&'a Process> {
         match source.processes.as_slice() {
             [process] => Ok(process),
             processes => {
-                let records_itself = |process: &&ProcessTrace| {
-                    process.info.as_ref().is_some_and(|info| info.watched.is_none())
-                };
+                let records_itself =
+                    |process: &&Process| process.info.as_ref().is_some_and(|info| info.watched.is_none());
                 let mut own = processes.iter().filter(records_itself);
                 if let (Some(process), None) = (own.next(), own.next()) {
                     return Ok(process);
@@ -158,7 +157,7 @@ impl Common {
     }
 
     /// The part of the process's trace that `--start` and `--end` mean.
-    pub(super) fn window(&self, process: &ProcessTrace) -> crate::error::Result<Window> {
+    pub(super) fn window(&self, process: &Process) -> crate::error::Result<Window> {
         if self.start.is_none() && self.end.is_none() {
             return Ok(Window::ALL);
         }
@@ -171,16 +170,11 @@ impl Common {
 }
 
 /// When the process's recording began: the earliest of the first rows.
-pub(super) fn first_nanos(process: &ProcessTrace) -> crate::error::Result<i64> {
+pub(super) fn first_nanos(process: &Process) -> crate::error::Result<i64> {
     let rows = Rows::new(process);
     let checkpoint = rows.checkpoints().next().transpose()?.map(|row| row.time_nanos);
     let sample = rows.samples().next().transpose()?.map(|row| row.time_nanos);
-    let event = rows
-        .events()
-        .next()
-        .transpose()?
-        .filter(|batch| !batch.is_empty())
-        .map(|batch| batch.row(0).time_nanos);
+    let event = rows.events().next().transpose()?.and_then(|batch| batch.first()).map(|row| row.time_nanos);
     Ok([checkpoint, sample, event].into_iter().flatten().min().unwrap_or(0))
 }
 

@@ -16,11 +16,11 @@ use crate::render::{self, Format};
 const DEFAULT_TOP: usize = 8;
 
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("run", |base| base.index(1).value_name("BASE").help("Trace folder that the others are compared with")))]
+#[command(mut_arg("run", |base| base.index(1).num_args(1).value_name("BASE").help("Trace folder, or recording of another tool, that the others are compared with")))]
 pub(super) struct Args {
     #[command(flatten)]
     common: Common,
-    /// Trace folders to compare with it
+    /// Trace folders or recordings to compare with it
     #[arg(index = 2, value_name = "OTHER", required = true)]
     others: Vec<PathBuf>,
     /// Who changed, grouped by this (text: site); JSON and CSV then have these rows instead of the runs
@@ -30,10 +30,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
-    let paths: Vec<&Path> = std::iter::once(&common.run).chain(&args.others).map(PathBuf::as_path).collect();
-    let sources: Vec<Source> = paths.iter().map(|path| common.open_at(path)).collect::<Result<_>>()?;
+    let paths = common.run.iter().chain(&args.others);
+    let sources: Vec<Source> = paths.map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
     let named: Vec<(&Path, &Config)> =
-        sources.iter().map(|source| (source.path.as_path(), &source.trace.info.config)).collect();
+        sources.iter().map(|source| (source.path.as_path(), &source.info.config)).collect();
     let names = analysis::configuration_names(&named);
     let selection = common.selection();
     let mut runs: Vec<RunFigures> = Vec::new();

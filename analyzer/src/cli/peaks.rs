@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let window = common.window(process)?;
     let peaks = analysis::peaks(process, moment, window, grouping, |device| selection.shows_device(device))?;
     if let (Some(step), true) = (args.step, peaks.is_empty()) {
-        bail!("the trace has no step {step}, or no event before its end: {}", common.run.display());
+        bail!("the trace has no step {step}, or no event before its end: {}", source.path.display());
     }
     common.warn(&source.warnings());
     let format = common.format();

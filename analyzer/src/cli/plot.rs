@@ -1,16 +1,17 @@
 //! `tidegauge plot`.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use super::arguments::Common;
 use super::output;
 use crate::analysis::{self, Curve, PhaseTable, Timeline};
-use crate::load::Source;
+use crate::load::{Process, Source};
 use crate::plot::{self, PlotConfig};
 use crate::render::Format;
 use crate::replay::{Outcome, replay};
-use tidegauge_schemas::ProcessTrace;
 
 /// Kinds of plots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,13 +53,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let config = PlotConfig { width: args.width, height: args.height, title: title(&source, process) };
     let window = match args.step {
         Some(step) => analysis::step_window(process, step)?
-            .with_context(|| format!("the trace has no step {step}: {}", common.run.display()))?,
+            .with_context(|| format!("the trace has no step {step}: {}", source.path.display()))?,
         None => common.window(process)?,
     };
     let (svg, outcome) = match args.kind {
         Kind::Timeline => {
             let (timeline, outcome) = analysis::timeline(process, window, plot::timeline_buckets(&config))?;
-            let device = device_to_draw(common, &timeline, &outcome)?;
+            let device = device_to_draw(common, &source.path, &timeline, &outcome)?;
             (plot::timeline_svg(&timeline, device, &config)?, outcome)
         }
         Kind::Phases => {
@@ -71,23 +72,23 @@ pub(super) fn run(args: &Args) -> Result<()> {
     output::emit_replayed(common, &source, &outcome, &svg)
 }
 
-fn title(source: &Source, process: &ProcessTrace) -> String {
+fn title(source: &Source, process: &Process) -> String {
     let name = source
         .path
         .file_name()
         .map_or_else(|| source.path.display().to_string(), |name| name.to_string_lossy().into());
-    let model = source.trace.info.config.get("model").and_then(serde_json::Value::as_str);
+    let model = source.info.config.get("model").and_then(serde_json::Value::as_str);
     let model = model.map(|model| format!(" ({model})")).unwrap_or_default();
     format!("{name}{model}, {}", process.id)
 }
 
 /// The device that was asked for, else the one with the highest peak; the host if there are only samples of it.
-fn device_to_draw(common: &Common, timeline: &Timeline, outcome: &Outcome) -> Result<i16> {
+fn device_to_draw(common: &Common, source: &Path, timeline: &Timeline, outcome: &Outcome) -> Result<i16> {
     let has = |device: i16| timeline.series.iter().any(|series| series.device == device);
     let device = common.device.or_else(|| busiest(outcome).filter(|device| has(*device))).unwrap_or(-1);
     if !has(device) {
         let curves = [Curve::Allocated, Curve::Rss].map(Curve::as_str).join(" or ");
-        bail!("there is no {curves} of that device in this part of the trace: {}", common.run.display());
+        bail!("there is no {curves} of that device in this part of the trace: {}", source.display());
     }
     Ok(device)
 }

@@ -1,12 +1,15 @@
 //! Loading: from a path to rows in replay order.
 //!
-//! A path is a trace folder, of a running, crashed or cleanly ended recording. Rows come batch by batch, decoded to
+//! A path is a trace folder, of a running, crashed or cleanly ended recording, or a file of another tool. Rows come batch by batch, decoded to
 //! plain structs; nothing here interprets them.
 
+mod process;
 mod rows;
 mod selection;
 
+pub use process::Process;
 pub use rows::{
-    CHECKPOINT_COLUMNS, CheckpointRow, EVENT_COLUMNS, EventColumns, EventRow, Rows, SAMPLE_COLUMNS, SampleRow,
+    CHECKPOINT_COLUMNS, CheckpointRow, EVENT_COLUMNS, EventBatch, EventColumns, EventRow, Rows,
+    SAMPLE_COLUMNS, SampleRow,
 };
 pub use selection::{Selection, Source};

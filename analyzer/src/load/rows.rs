@@ -7,9 +7,11 @@ use arrow::array::{
 use arrow::datatypes::{
     Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
 };
-use tidegauge_schemas::{Category, CheckpointKind, EventKind, ProcessTrace, Table, metrics};
+use tidegauge_schemas::{Category, CheckpointKind, EventKind, Table, metrics};
 
+use super::process::Process;
 use crate::error::{Error, Result};
+use crate::foreign::{ForeignProcess, StoredEvent};
 
 /// A row of `events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,47 @@ pub struct EventColumns {
     category: Vocabulary<Category>,
 }
 
+/// A batch of events, wherever it came from.
+#[derive(Debug)]
+pub enum EventBatch<'a> {
+    /// Decoded from a trace.
+    Columns(EventColumns),
+    /// Of a recording that another tool made.
+    Stored(&'a [StoredEvent]),
+}
+
+impl EventBatch<'_> {
+    /// Rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Columns(columns) => columns.len(),
+            Self::Stored(events) => events.len(),
+        }
+    }
+
+    /// True without rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> EventRow {
+        match self {
+            Self::Columns(columns) => columns.row(row),
+            Self::Stored(events) => events[row].row(),
+        }
+    }
+
+    /// The first row.
+    #[must_use]
+    pub fn first(&self) -> Option<EventRow> {
+        (!self.is_empty()).then(|| self.row(0))
+    }
+}
+
 /// Dictionary keys, and what each of the dictionary's texts means.
 #[derive(Debug)]
 struct Vocabulary<T> {
@@ -180,34 +223,55 @@ impl EventColumns {
 /// The rows of one process, table by table.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    process: &'a ProcessTrace,
+    process: &'a Process,
 }
 
 impl<'a> Rows<'a> {
     /// Of this process.
     #[must_use]
-    pub fn new(process: &'a ProcessTrace) -> Self {
+    pub fn new(process: &'a Process) -> Self {
         Self { process }
     }
 
     /// Events, in batches.
-    pub fn events(self) -> impl Iterator<Item = Result<EventColumns>> + 'a {
-        self.process.batches(Table::Events, EVENT_COLUMNS).map(|batch| EventColumns::new(&batch?))
+    pub fn events(self) -> Box<dyn Iterator<Item = Result<EventBatch<'a>>> + 'a> {
+        match self.process.foreign() {
+            Some(foreign) => Box::new(foreign.events().chunks().map(|chunk| Ok(EventBatch::Stored(chunk)))),
+            None => Box::new(
+                self.process
+                    .batches(Table::Events, EVENT_COLUMNS)
+                    .map(|batch| EventColumns::new(&batch?).map(EventBatch::Columns)),
+            ),
+        }
     }
 
     /// Checkpoints, one by one.
-    pub fn checkpoints(self) -> impl Iterator<Item = Result<CheckpointRow>> + 'a {
-        flatten(self.process.batches(Table::Checkpoints, CHECKPOINT_COLUMNS), checkpoint_rows)
+    pub fn checkpoints(self) -> Box<dyn Iterator<Item = Result<CheckpointRow>> + 'a> {
+        self.stored(ForeignProcess::checkpoints, Table::Checkpoints, CHECKPOINT_COLUMNS, checkpoint_rows)
     }
 
     /// Samples, one by one.
-    pub fn samples(self) -> impl Iterator<Item = Result<SampleRow>> + 'a {
-        flatten(self.process.batches(Table::Samples, SAMPLE_COLUMNS), sample_rows)
+    pub fn samples(self) -> Box<dyn Iterator<Item = Result<SampleRow>> + 'a> {
+        self.stored(ForeignProcess::samples, Table::Samples, SAMPLE_COLUMNS, sample_rows)
     }
 
     /// Samples of the node and its devices that this process's recorder took, one by one; they are of no process.
-    pub fn node_samples(self) -> impl Iterator<Item = Result<SampleRow>> + 'a {
-        flatten(self.process.batches(Table::NodeSamples, NODE_SAMPLE_COLUMNS), sample_rows)
+    pub fn node_samples(self) -> Box<dyn Iterator<Item = Result<SampleRow>> + 'a> {
+        self.stored(ForeignProcess::node_samples, Table::NodeSamples, NODE_SAMPLE_COLUMNS, sample_rows)
+    }
+
+    /// Rows that lie in memory, or are decoded from the table.
+    fn stored<T: Clone + 'a>(
+        self,
+        stored: fn(&ForeignProcess) -> &[T],
+        table: Table,
+        columns: &'a [&'a str],
+        rows: fn(&RecordBatch) -> Result<Vec<T>>,
+    ) -> Box<dyn Iterator<Item = Result<T>> + 'a> {
+        match self.process.foreign() {
+            Some(foreign) => Box::new(stored(foreign).iter().cloned().map(Ok)),
+            None => Box::new(flatten(self.process.batches(table, columns), rows)),
+        }
     }
 
     /// Names of the sites, by id.
@@ -216,6 +280,10 @@ impl<'a> Rows<'a> {
     /// If the table cannot be read.
     pub fn site_names(self) -> Result<rustc_hash::FxHashMap<u32, String>> {
         let mut names = rustc_hash::FxHashMap::default();
+        if let Some(foreign) = self.process.foreign() {
+            names.extend(foreign.sites.iter().map(|(id, site)| (id, site.name.clone())));
+            return Ok(names);
+        }
         for batch in self.process.batches(Table::Sites, &["site", "name"]) {
             let batch = batch?;
             let ids = column(&batch, "site")?.as_primitive::<UInt32Type>();
@@ -229,10 +297,10 @@ impl<'a> Rows<'a> {
 }
 
 fn flatten<'a, T: 'a>(
-    batches: impl Iterator<Item = tidegauge_schemas::Result<RecordBatch>> + 'a,
+    batches: impl Iterator<Item = Result<RecordBatch>> + 'a,
     rows: fn(&RecordBatch) -> Result<Vec<T>>,
 ) -> impl Iterator<Item = Result<T>> + 'a {
-    batches.flat_map(move |batch| match batch.map_err(Error::from).and_then(|batch| rows(&batch)) {
+    batches.flat_map(move |batch| match batch.and_then(|batch| rows(&batch)) {
         Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     })

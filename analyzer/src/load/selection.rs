@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegauge_schemas::process::Ended;
-use tidegauge_schemas::retention::{Retention, Windows};
-use tidegauge_schemas::{ProcessTrace, Trace};
+use tidegauge_schemas::Trace;
+use tidegauge_schemas::layout::ProcessId;
+use tidegauge_schemas::run::RunInfo;
 
+use super::process::Process;
 use crate::error::{Error, Result};
+use crate::foreign::{self, ForeignProcess};
 
 /// Which part of a trace is looked at; `None` is all.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,91 +33,73 @@ impl Selection {
     }
 }
 
-/// An opened trace with the processes that were selected.
+/// What was opened, with the processes that were selected.
 #[derive(Debug)]
 pub struct Source {
-    /// The path as the user gave it.
+    /// The path as the user gave it; the first of several.
     pub path: PathBuf,
-    /// The trace.
-    pub trace: Trace,
+    /// What is said of the run.
+    pub info: RunInfo,
     /// Its processes, by rank and number; at least one.
-    pub processes: Vec<ProcessTrace>,
+    pub processes: Vec<Process>,
 }
 
 impl Source {
-    /// Opens the trace at `path`.
+    /// Opens the trace, or the recordings of other tools, at `paths`, which may be patterns.
     ///
     /// # Errors
-    /// If it is no trace, cannot be read, or has no process of that rank and number.
-    pub fn open(path: &Path, selection: &Selection) -> Result<Self> {
-        let trace = Trace::open(path)?;
-        let selected = |id: &&tidegauge_schemas::layout::ProcessId| {
+    /// If it is neither, cannot be read, or has no process of that rank and number.
+    pub fn open<P: AsRef<Path>>(paths: &[P], selection: &Selection) -> Result<Self> {
+        let is_selected = |id: ProcessId| {
             selection.rank.is_none_or(|rank| rank == id.rank)
                 && selection.process.is_none_or(|process| process == id.process)
         };
-        let processes: Vec<ProcessTrace> = trace
-            .processes()
-            .iter()
-            .filter(selected)
-            .map(|&id| trace.process(id))
-            .collect::<Result<_, _>>()?;
-        if processes.is_empty() {
-            let found = trace.processes().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let found = if found.is_empty() { "none".to_owned() } else { found };
-            return Err(Error::NoSuchProcess { found, path: path.to_owned() });
+        let paths: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
+        let path = paths.first().copied().unwrap_or(Path::new("")).to_owned();
+        let expanded = foreign::expand(&paths)?;
+        let are_files = expanded.iter().all(|path| path.is_file());
+        if let (false, [_, _, ..]) = (are_files, &*expanded) {
+            let folder = expanded.iter().find(|path| !path.is_file());
+            return Err(Error::SeveralRuns { path: folder.unwrap_or(&path).clone() });
         }
-        Ok(Self { path: path.to_owned(), trace, processes })
+        let (info, found, processes) = if are_files {
+            let recordings = foreign::open(&expanded)?;
+            let found = recordings.iter().map(|recording| recording.id).collect();
+            let info = run_info(&recordings);
+            let selected = recordings.into_iter().filter(|recording| is_selected(recording.id));
+            (info, found, selected.map(Process::from).collect::<Vec<_>>())
+        } else {
+            let trace = Trace::open(expanded.first().unwrap_or(&path))?;
+            let selected = trace.processes().iter().copied().filter(|id| is_selected(*id));
+            let processes: Result<_> = selected.map(|id| Ok(Process::from(trace.process(id)?))).collect();
+            (trace.info.clone(), trace.processes().to_vec(), processes?)
+        };
+        if processes.is_empty() {
+            let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let found = if found.is_empty() { "none".to_owned() } else { found };
+            return Err(Error::NoSuchProcess { found, path });
+        }
+        Ok(Self { path, info, processes })
     }
 
     /// What the user should know before believing the figures: damage, losses, an unclean end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.processes.iter().flat_map(process_warnings).collect()
+        self.processes.iter().flat_map(Process::warnings).collect()
     }
 }
 
-fn retention_warning(retention: Retention) -> Option<String> {
-    match retention {
-        Retention::All => None,
-        Retention::Ring { records } => Some(format!(
-            "a ring of {records} records was kept: allocations before it are known only as far as they were still alive"
-        )),
-        Retention::Windows(Windows { first, every }) => Some(format!(
-            "allocations were kept of the first {first} steps of each epoch and of every {every}-th: between them, \
-             curves are a lower bound, and peaks of steps are the recorder's own count"
-        )),
+/// What recordings of one run say of it.
+fn run_info(recordings: &[ForeignProcess]) -> RunInfo {
+    let started_nanos = recordings.iter().filter_map(ForeignProcess::first_nanos).min();
+    let started = started_nanos
+        .and_then(|nanos| jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok())
+        .map_or_else(String::new, |time| time.to_string());
+    let mut config = tidegauge_schemas::run::Config::new();
+    for recording in recordings {
+        for (key, value) in &recording.config {
+            config.entry(key).or_insert_with(|| value.clone());
+        }
     }
-}
-
-fn process_warnings(process: &ProcessTrace) -> Vec<String> {
-    let mut warnings: Vec<String> = process.damage.iter().map(ToString::to_string).collect();
-    let losses = process.losses();
-    let counted = [
-        (losses.dropped_records, "records were dropped because the journal was full or could not grow"),
-        (losses.uncommitted_records, "records had been begun and not finished when their thread ended"),
-        (losses.damaged_records, "records are damaged on disk and left out"),
-        (losses.overflowed_names, "names did not fit into the string table and show as <overflow>"),
-        (losses.failed_seals, "attempts to write a part failed (disk full, folder gone?)"),
-        (losses.skipped_samples, "samples could not be taken"),
-        (process.missing_records(), "records are in no part: parts were removed, or lost"),
-    ];
-    let said = counted.into_iter().filter(|(count, _)| *count > 0);
-    warnings.extend(said.map(|(count, what)| format!("{}: {count} {what}", process.id)));
-    let retention = process.info.as_ref().map(|info| info.retention).unwrap_or_default();
-    warnings.extend(retention_warning(retention).map(|text| format!("{}: {text}", process.id)));
-    if process.ended == Ended::Killed {
-        warnings.push(format!(
-            "{}: it ended without closing the trace; all that it had recorded is here",
-            process.id
-        ));
-    }
-    // In `process.json` it stands once the trace is closed.
-    let is_closed = process.info.as_ref().is_some_and(|info| info.ended.is_some());
-    let journal = process.journal().filter(|_| !is_closed);
-    let clock_note = journal.and_then(|journal| journal.clock.step_note());
-    warnings.extend(clock_note.map(|note| format!("{}: {note}", process.id)));
-    if let Some(info) = &process.info {
-        warnings.extend(info.notes.iter().map(|note| format!("{}: {note}", process.id)));
-    }
-    warnings
+    RunInfo::new(String::new(), started, started_nanos.unwrap_or(0), config)
 }

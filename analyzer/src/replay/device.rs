@@ -1,10 +1,10 @@
 //! The memory of one device: blocks that are alive, and the three curves.
 
-use rustc_hash::FxHashMap;
 use tidegauge_schemas::EventKind;
 
 use super::live_blocks::{Block, BlockSlot, LiveBlocks};
 use super::phases::Place;
+use super::segments::Segments;
 use crate::load::EventRow;
 
 /// Sizes above this, a pebibyte, are no sizes: such an event is left out and counted.
@@ -44,8 +44,10 @@ pub struct DeviceState {
     pub reserved_peak: Option<Peak>,
     /// Events so far; the next one has this number.
     pub events: u64,
-    /// Blocks that were alive when the recorded window opened.
+    /// Allocated when the recorded window opened.
     pub initial_bytes: i64,
+    /// Active when the recorded window opened.
+    pub initial_active_bytes: i64,
     /// Highest point of allocated since the last checkpoint.
     pub(super) allocated_high_bytes: i64,
     events_at_checkpoint: u64,
@@ -56,7 +58,7 @@ pub struct DeviceState {
     /// Active at the end of the window that is shown.
     pub end_active_bytes: i64,
     blocks: LiveBlocks,
-    segments: FxHashMap<u64, i64>,
+    segments: Segments,
 }
 
 /// What an event did.
@@ -145,10 +147,15 @@ impl DeviceState {
     pub(super) fn apply(&mut self, event: &EventRow, kind: EventKind, raises: bool) -> Effect {
         let index = self.events;
         // A later window begins with baselines too: of blocks whose allocation was left out.
-        let is_start = kind == EventKind::Baseline && !self.has_begun;
+        let is_baseline =
+            matches!(kind, EventKind::Baseline | EventKind::BaselinePending | EventKind::SegmentBaseline);
+        let is_start = is_baseline && !self.has_begun;
         self.has_begun |= matches!(kind, EventKind::Alloc | EventKind::Free | EventKind::FreeCompleted);
-        self.events += 1;
-        if event.size_bytes.is_some_and(|size| !(0..=MAX_BYTES).contains(&size)) {
+        // What was there at the start happened before the first event.
+        self.events += u64::from(!is_start);
+        // What balances books may be negative.
+        let low_bytes = if is_baseline && event.address.is_none() { -MAX_BYTES } else { 0 };
+        if event.size_bytes.is_some_and(|size| !(low_bytes..=MAX_BYTES).contains(&size)) {
             return Special::AbsurdSize.into();
         }
         let effect = match kind {
@@ -157,13 +164,23 @@ impl DeviceState {
                 let effect = self.alloc(event);
                 if is_start {
                     self.initial_bytes += effect.allocated_delta_bytes;
+                    self.initial_active_bytes += effect.allocated_delta_bytes;
+                }
+                effect
+            }
+            EventKind::BaselinePending => {
+                let effect = self.pending(event);
+                if is_start {
+                    self.initial_active_bytes += event.size_bytes.unwrap_or(0);
                 }
                 effect
             }
             EventKind::Free => self.free(event),
             EventKind::FreeRequested => self.free_requested(event),
             EventKind::FreeCompleted => self.free(event),
-            EventKind::SegmentAlloc | EventKind::SegmentMap => self.reserve(event),
+            EventKind::SegmentAlloc | EventKind::SegmentMap | EventKind::SegmentBaseline => {
+                self.reserve(event)
+            }
             EventKind::SegmentFree | EventKind::SegmentUnmap => self.unreserve(event),
             EventKind::Annotate => self.annotate(event),
             // They move no curve.
@@ -193,9 +210,8 @@ impl DeviceState {
 
     #[inline(always)]
     fn alloc(&mut self, event: &EventRow) -> Effect {
-        let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else {
-            return Effect::default();
-        };
+        let Some(size_bytes) = event.size_bytes else { return Effect::default() };
+        let Some(address) = event.address else { return self.anonymous(size_bytes) };
         let block = Block {
             size_bytes,
             born_seq: event.seq,
@@ -225,7 +241,9 @@ impl DeviceState {
     /// A block is gone. Where its request was not recorded, the program has given it up now at the latest.
     #[inline(always)]
     fn free(&mut self, event: &EventRow) -> Effect {
-        let Some(address) = event.address else { return Effect::default() };
+        let Some(address) = event.address else {
+            return event.size_bytes.map_or_else(Effect::default, |size_bytes| self.anonymous(-size_bytes));
+        };
         let Some(slot) = self.blocks.remove(address) else { return Special::UnknownFree.into() };
         let mut effect = Effect { block: Some(slot), ..Effect::default() };
         let block = self.blocks.get(slot);
@@ -252,6 +270,30 @@ impl DeviceState {
         effect
     }
 
+    /// Memory of which the address is not known moves the curves and is no block.
+    fn anonymous(&mut self, delta_bytes: i64) -> Effect {
+        self.move_curves(delta_bytes, delta_bytes);
+        Effect { allocated_delta_bytes: delta_bytes, ..Effect::default() }
+    }
+
+    /// A block that is active and no longer allocated.
+    fn pending(&mut self, event: &EventRow) -> Effect {
+        let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else {
+            return Effect::default();
+        };
+        let block = Block {
+            size_bytes,
+            born_seq: event.seq,
+            born_nanos: event.time_nanos,
+            site: event.site,
+            category: event.category,
+            is_pending: true,
+        };
+        let (slot, _) = self.blocks.insert(address, block);
+        self.move_curves(0, size_bytes);
+        Effect { block: Some(slot), ..Effect::default() }
+    }
+
     fn annotate(&mut self, event: &EventRow) -> Effect {
         let slot = event.address.and_then(|address| self.blocks.find(address));
         let annotated = slot.map(|slot| {
@@ -267,25 +309,17 @@ impl DeviceState {
     }
 
     fn reserve(&mut self, event: &EventRow) -> Effect {
-        if let (Some(address), Some(size)) = (event.address, event.size_bytes) {
-            // A segment is never taken twice: if it seems so, its return was missed.
-            let old = self.segments.insert(address, size).unwrap_or(0);
-            *self.reserved_bytes.get_or_insert(0) += size - old;
-        }
+        let Some(size_bytes) = event.size_bytes else { return Effect::default() };
+        // Memory is never taken twice: if it seems so, its return was missed.
+        let missed_bytes = event.address.map_or(0, |address| self.segments.insert(address, size_bytes));
+        *self.reserved_bytes.get_or_insert(0) += size_bytes - missed_bytes;
         Effect::default()
     }
 
     fn unreserve(&mut self, event: &EventRow) -> Effect {
-        let known = event.address.and_then(|address| Some((address, self.segments.remove(&address)?)));
-        let Some((address, known_bytes)) = known else {
-            return Special::UnknownSegment.into();
-        };
-        let returned = event.size_bytes.unwrap_or(known_bytes).min(known_bytes);
-        if returned < known_bytes {
-            // Part of an expandable segment was unmapped from its beginning; the rest stays.
-            self.segments.insert(address.wrapping_add(returned.cast_unsigned()), known_bytes - returned);
-        }
-        *self.reserved_bytes.get_or_insert(0) -= returned;
+        let returned = event.address.and_then(|address| self.segments.remove(address, event.size_bytes));
+        let Some(returned_bytes) = returned else { return Special::UnknownSegment.into() };
+        *self.reserved_bytes.get_or_insert(0) -= returned_bytes;
         Effect::default()
     }
 }

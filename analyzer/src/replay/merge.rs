@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 
 use crate::error::Result;
-use crate::load::{CheckpointRow, EventColumns, EventRow, Rows, SampleRow};
+use crate::load::{CheckpointRow, EventBatch, EventRow, Rows, SampleRow};
 
 /// One row of any of the three.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,15 +36,27 @@ pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record<'_>)) -> Resu
             }
         }
     };
-    for columns in rows.events() {
-        let columns: EventColumns = columns?;
+    for batch in rows.events() {
         let mut next_other = 0;
-        for row in 0..columns.len() {
-            let seq = columns.seq(row);
-            if seq >= next_other {
-                next_other = others(seq, &mut each)?;
+        // A loop for each kind of batch: this is where the time goes.
+        match batch? {
+            EventBatch::Columns(columns) => {
+                for row in 0..columns.len() {
+                    let seq = columns.seq(row);
+                    if seq >= next_other {
+                        next_other = others(seq, &mut each)?;
+                    }
+                    each(Record::Event(&columns.row(row)));
+                }
             }
-            each(Record::Event(&columns.row(row)));
+            EventBatch::Stored(events) => {
+                for event in events {
+                    if event.seq() >= next_other {
+                        next_other = others(event.seq(), &mut each)?;
+                    }
+                    each(Record::Event(&event.row()));
+                }
+            }
         }
     }
     others(u64::MAX, &mut each)?;

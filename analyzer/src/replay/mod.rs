@@ -9,8 +9,10 @@ mod live_blocks;
 mod merge;
 mod pass;
 mod phases;
+mod segments;
 
 pub use device::{DeviceState, Peak};
 pub use live_blocks::Block;
 pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay};
 pub use phases::{DeviceSpan, EndedPhase, EndedStep, PhaseRef, PhaseTracker, Place};
+pub(crate) use segments::Segments;

@@ -1,13 +1,13 @@
 //! One pass over a process.
 
-use tidegauge_schemas::{EventKind, ProcessTrace, metrics};
+use tidegauge_schemas::{EventKind, metrics};
 
 use super::device::{DeviceState, Special};
 use super::live_blocks::Block;
 use super::merge::{self, Record};
 use super::phases::{EndedPhase, EndedStep, PhaseTracker, Place};
 use crate::error::Result;
-use crate::load::{CheckpointRow, EventRow, Rows, SampleRow};
+use crate::load::{CheckpointRow, EventRow, Process, Rows, SampleRow};
 
 /// What observers are told.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ impl Window {
 ///
 /// # Errors
 /// If the trace cannot be read.
-pub fn replay(process: &ProcessTrace, window: Window, observer: &mut impl Observer) -> Result<Outcome> {
+pub fn replay(process: &Process, window: Window, observer: &mut impl Observer) -> Result<Outcome> {
     let mut pass =
         Pass { outcome: Outcome::default(), last_device: 0, last_seq: 0, last_checkpoint: None, window };
     merge::for_each(Rows::new(process), |record| pass.take(record, observer))?;

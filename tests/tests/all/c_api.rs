@@ -10,9 +10,9 @@ use std::time::Duration;
 use arrow::array::AsArray as _;
 use arrow::datatypes::Int64Type;
 use serde_json::Value;
-use tidegauge_analyzer::load::{EventRow, Rows};
+use tidegauge_analyzer::load::{EventRow, Process, Rows};
 use tidegauge_schemas::process::Ended;
-use tidegauge_schemas::{CheckpointKind, ProcessTrace, Table, Trace};
+use tidegauge_schemas::{CheckpointKind, Table, Trace};
 use tidegauge_tests::c_programs::{compile, compiler, include_folder, library};
 use tidegauge_tests::programs::{output_of, program, say, wait_until};
 
@@ -53,7 +53,7 @@ fn json(arguments: &[&str], run: &str) -> Value {
     serde_json::from_str(&output_of(&mut command)).unwrap()
 }
 
-fn events(process: &ProcessTrace) -> Vec<EventRow> {
+fn events(process: &Process) -> Vec<EventRow> {
     let batches = Rows::new(process).events().map(Result::unwrap);
     batches.flat_map(|batch| (0..batch.len()).map(|row| batch.row(row)).collect::<Vec<_>>()).collect()
 }
@@ -102,7 +102,7 @@ fn the_example_is_recorded_as_it_counts_itself() {
     }
     // To the last bit, which the way through JSON may cost.
     let trace = Trace::open(Path::new(run)).unwrap();
-    let process = trace.process(trace.processes()[0]).unwrap();
+    let process = Process::from(trace.process(trace.processes()[0]).unwrap());
     let values = |kind: CheckpointKind| -> Vec<(i64, f64)> {
         let rows = Rows::new(&process).checkpoints().map(Result::unwrap).filter(|row| row.kind == Some(kind));
         rows.map(|row| (row.step.unwrap(), row.value.unwrap())).collect()
@@ -187,7 +187,7 @@ fn what_fails_says_so_and_what_records_never_fails() {
         let trace = Trace::open(&runs.join(name)).unwrap();
         trace.validate().unwrap();
         assert_eq!(trace.processes().len(), 1, "{name}");
-        let process = trace.process(trace.processes()[0]).unwrap();
+        let process = Process::from(trace.process(trace.processes()[0]).unwrap());
         assert_eq!(process.ended, Ended::Clean, "{name}");
         (trace, process)
     };
@@ -229,7 +229,7 @@ fn a_malloc_that_records_itself_neither_hangs_nor_records_the_recorder() {
     let (blocks, block_bytes) = said.trim().split_once(' ').unwrap();
     let (blocks, block_bytes): (u64, i64) = (blocks.parse().unwrap(), block_bytes.parse().unwrap());
     let trace = Trace::open(&run).unwrap();
-    let process = trace.process(trace.processes()[0]).unwrap();
+    let process = Process::from(trace.process(trace.processes()[0]).unwrap());
     assert_eq!(process.losses().dropped_records, 0);
     let (mut allocated, mut rows) = (0, 0);
     for batch in process.batches(Table::Events, &["size_bytes"]) {
@@ -254,7 +254,7 @@ fn a_library_that_is_closed_while_it_records_stays() {
     let run = folder.path().join("run");
     let _ = output_of(Command::new(compiled).arg(library()).arg(&run));
     let trace = Trace::open(&run).unwrap();
-    let process = trace.process(trace.processes()[0]).unwrap();
+    let process = Process::from(trace.process(trace.processes()[0]).unwrap());
     assert_eq!((process.ended, events(&process).len()), (Ended::Clean, 200_000));
 }
 

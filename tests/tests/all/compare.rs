@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidegauge_analyzer::load::Rows;
+use tidegauge_analyzer::load::{Process, Rows};
 use tidegauge_recorder::{self as tg, Existing, Recorder};
-use tidegauge_schemas::{CheckpointKind, EventKind, ProcessTrace, Trace};
+use tidegauge_schemas::{CheckpointKind, EventKind, Trace};
 use tidegauge_tests::TraceBuilder;
 use tidegauge_tests::programs::{output_of, program};
 
@@ -18,9 +18,9 @@ fn compare(runs: &[&Path], options: &[&str]) -> Vec<Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-fn only_process(run: &Path) -> ProcessTrace {
+fn only_process(run: &Path) -> Process {
     let trace = Trace::open(run).unwrap();
-    trace.process(trace.processes()[0]).unwrap()
+    trace.process(trace.processes()[0]).unwrap().into()
 }
 
 /// The highest sum of what was alive on a device, from nothing but allocations and frees.

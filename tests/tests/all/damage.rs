@@ -13,7 +13,7 @@ use crate::victim::{Victim, folder_in_memory};
 
 /// What `tidegauge summary` shows of a trace, or the error that it ends with.
 fn summarize(run: &Path) -> Result<Summary, String> {
-    let source = Source::open(run, &Selection::default()).map_err(|error| error.to_string())?;
+    let source = Source::open(&[run], &Selection::default()).map_err(|error| error.to_string())?;
     summary(&source, |_| Ok(Window::ALL), |_| true).map_err(|error| error.to_string())
 }
 

@@ -3,7 +3,7 @@
 use arrow::array::AsArray as _;
 use arrow::datatypes::UInt64Type;
 use tidegauge_analyzer::analysis::{PhaseTable, StepTable};
-use tidegauge_analyzer::load::{Rows, Selection, Source};
+use tidegauge_analyzer::load::{Process, Rows, Selection, Source};
 use tidegauge_analyzer::replay::{Window, replay};
 use tidegauge_recorder::{self as tg, Recorder};
 use tidegauge_schemas::process::Ended;
@@ -45,11 +45,11 @@ fn a_training_loop_reads_back_as_it_was_told() {
     let trace = Trace::open(&run).unwrap();
     trace.validate().unwrap();
     assert_eq!(trace.info.config["batch_size"], 4);
-    let source = Source::open(&run, &Selection::default()).unwrap();
+    let source = Source::open(&[&run], &Selection::default()).unwrap();
     assert_eq!(source.warnings(), Vec::<String>::new());
     let process = &source.processes[0];
     assert_eq!(process.ended, Ended::Clean);
-    assert!(process.journal().is_none(), "a clean stop leaves no journal");
+    assert!(process.trace().unwrap().journal().is_none(), "a clean stop leaves no journal");
     let mut observers = (PhaseTable::new(Window::ALL), StepTable::new(Window::ALL));
     let outcome = replay(process, Window::ALL, &mut observers).unwrap();
     let device = outcome.devices.iter().find(|device| device.device == 0).unwrap();
@@ -80,7 +80,7 @@ fn every_checkpoint_has_its_counters() {
     tg::mark("b");
     let run = recorder.stop().unwrap();
     let trace = Trace::open(&run).unwrap();
-    let process = trace.process(trace.processes()[0]).unwrap();
+    let process = Process::from(trace.process(trace.processes()[0]).unwrap());
     let checkpoints: Vec<u64> = Rows::new(&process).checkpoints().map(|row| row.unwrap().seq).collect();
     let samples: Vec<_> = Rows::new(&process).samples().map(Result::unwrap).collect();
     for seq in checkpoints {
@@ -149,7 +149,7 @@ fn dropped_records_are_told_to_the_program() {
     // The recorder's own samples are records too, and some of them may have been dropped.
     let said = process.losses().dropped_records;
     assert!(said >= dropped && rows as u64 + said >= events, "{rows} rows, {said} dropped");
-    let warnings = Source::open(&run, &Selection::default()).unwrap().warnings();
+    let warnings = Source::open(&[&run], &Selection::default()).unwrap().warnings();
     assert!(warnings.iter().any(|warning| warning.contains("dropped")), "{warnings:?}");
 }
 
@@ -190,7 +190,7 @@ fn sites_that_come_late_are_recovered_once() {
     kill(child);
     assert_eq!(tg::recover(&victim.run).unwrap().len(), 1);
     Trace::open(&victim.run).unwrap().validate().unwrap();
-    let process = victim.process();
+    let process = Process::from(victim.process());
     let names = Rows::new(&process).site_names().unwrap();
     assert_eq!(names.into_values().collect::<Vec<_>>(), ["late"]);
 }
