@@ -7,10 +7,14 @@
 mod batches;
 mod events;
 mod input;
+mod kind;
 mod open;
 mod operators;
+mod phase_names;
+mod pickle;
 mod process;
 mod sites;
+mod snapshot;
 
 pub use events::{EventStore, ForeignEvent, StoredEvent};
 pub use input::Input;

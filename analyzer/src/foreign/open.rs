@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::input::Input;
+use super::kind::{Kind, kind};
 use super::process::ForeignProcess;
+use super::snapshot;
 use crate::error::{Error, Result};
 use tidegauge_schemas::layout::ProcessId;
 
@@ -58,10 +60,13 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<ForeignProcess>> {
 fn read(path: &Path) -> Result<Vec<ForeignProcess>> {
     let mut input = Input::open(path)?;
     let rank = rank_in_name(path).unwrap_or(0);
-    let _id = ProcessId { rank, process: 0 };
-    let start = input.peek()?;
-    let reason = if start.is_empty() { "it is empty" } else { "its content is of no kind that is known" };
-    Err(Error::UnknownKind { reason: reason.to_owned(), path: path.to_owned() })
+    let id = ProcessId { rank, process: 0 };
+    let found = kind(input.peek()?);
+    match found.map_err(|reason| Error::UnknownKind { reason, path: path.to_owned() })? {
+        Kind::SnapshotPickle => snapshot::read_pickle(&mut input, id),
+        Kind::SnapshotJson => snapshot::read_json(&mut input, id),
+        _ => todo!(),
+    }
 }
 
 /// The number after `rank` in a file's name: `rank0_memory_snapshot.pickle`, `rank00003.json`, `trace_8_rank_1.json`.

@@ -50,6 +50,7 @@ pub struct Sites {
     frame_ids: FxHashMap<Frame, FrameId>,
     sites: Vec<Site>,
     site_ids: FxHashMap<Box<[FrameId]>, u32>,
+    bytes: u64,
 }
 
 impl Sites {
@@ -59,6 +60,8 @@ impl Sites {
             return *id;
         }
         let id = self.frames.len() as FrameId;
+        let texts = frame.function.len() + frame.file.as_ref().map_or(0, String::len);
+        self.bytes += 2 * (size_of::<Frame>() + texts) as u64;
         self.frames.push(frame.clone());
         self.frame_ids.insert(frame, id);
         id
@@ -73,10 +76,17 @@ impl Sites {
             return *id;
         }
         let site = Site { name: name(self), stack: stack.into() };
+        self.bytes += (2 * size_of_val(stack) + size_of::<Site>() + site.name.len()) as u64;
         self.sites.push(site);
         let id = self.sites.len() as u32;
         self.site_ids.insert(stack.into(), id);
         id
+    }
+
+    /// Memory that all of it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// A frame that was numbered here.

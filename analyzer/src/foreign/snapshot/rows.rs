@@ -1,0 +1,244 @@
+//! From the parts of a snapshot to the rows that a trace of the program would have.
+
+use std::collections::BTreeMap;
+
+use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
+
+use super::entries::Entries;
+use super::opening::{Opening, opening};
+use super::parts::{Annotation, Entry, Parts, Segment};
+use crate::foreign::events::ForeignEvent;
+use crate::foreign::phase_names::{PhaseMark, phase};
+use crate::foreign::process::ForeignProcess;
+use crate::load::{CheckpointRow, SampleRow};
+use crate::render;
+
+/// Without times, entries are shown so far apart.
+const TIMELESS_STEP_NANOS: i64 = 1000;
+
+/// One device's list of entries, on its way into the rows.
+struct Queue<'a> {
+    device: i16,
+    /// Numbers of the entries.
+    numbers: &'a [u32],
+    opening: Opening,
+    next: usize,
+    /// Latest time so far: the wall clock may step back, the order of the list does not.
+    latest_nanos: i64,
+}
+
+/// The rows of a snapshot.
+pub(super) fn into_process(parts: Parts) -> ForeignProcess {
+    let Parts { mut process, entries, traces, segments, annotations, unknown_actions, left_out } = parts;
+    let of_entry = |number: &u32| entries.get(*number);
+    let mut devices: BTreeMap<i16, Vec<&Segment>> = BTreeMap::new();
+    for segment in segments.iter().flatten() {
+        devices.entry(segment.device).or_default().push(segment);
+    }
+    for device in traces.keys() {
+        devices.entry(*device).or_default();
+    }
+    let has_times = entries.iter().any(|entry| entry.time_nanos().is_some());
+    if !has_times {
+        process.set_timeless();
+        if entries.len() > 0 {
+            process.note("the file tells no times: entries are shown a microsecond apart".to_owned());
+        }
+    }
+    let mut queues = Vec::new();
+    for (device, of_device) in &devices {
+        let numbers: &[u32] = traces.get(device).map_or(&[], Vec::as_slice);
+        let listed = numbers.iter().map(of_entry);
+        let opening = opening(listed, segments.is_some().then_some(of_device));
+        note_balance(&mut process, *device, &opening);
+        process.coverage.push(coverage(*device, numbers, &entries, &opening));
+        let first_nanos = numbers.first().map(of_entry).and_then(Entry::time_nanos).unwrap_or(0);
+        queues.push(Queue { device: *device, numbers, opening, next: 0, latest_nanos: first_nanos });
+    }
+    let begin_nanos = queues
+        .iter()
+        .filter(|queue| !queue.numbers.is_empty())
+        .map(|queue| queue.latest_nanos)
+        .chain(annotations.first().map(|annotation| annotation.time_nanos))
+        .min()
+        .unwrap_or(0);
+    for queue in &mut queues {
+        push_opening(&mut process, queue, if has_times { begin_nanos } else { 0 });
+    }
+    push_entries(&mut process, &mut queues, &entries, &annotations, has_times);
+    for (action, count) in unknown_actions {
+        process.note(format!("{count} entries are of action `{action}`, which this version does not know"));
+    }
+    for (what, count) in left_out {
+        process.note(format!("{count} {what} were left out"));
+    }
+    if segments.is_none() {
+        process.note("the file has no `segments`: what was alive before the first entry is known only as far as it is freed".to_owned());
+    }
+    process
+}
+
+/// Books that do not balance are told with the amount.
+fn note_balance(process: &mut ForeignProcess, device: i16, opening: &Opening) {
+    let name = render::device_name(device);
+    let mut note = |curve: &str, bytes: i64| {
+        if bytes != 0 {
+            process.note(format!(
+                "{name}: the books of {curve} do not balance by {}: what the entries free or leave alive and what is there at the end \
+                 differ, for entries are missing (trimmed, or recorded while other threads allocated)",
+                render::bytes(bytes.abs())
+            ));
+        }
+    };
+    note("active", opening.correction_bytes);
+    note("reserved", opening.reserved_correction_bytes);
+}
+
+/// Which part of the program a device's entries cover.
+fn coverage(device: i16, numbers: &[u32], entries: &Entries, opening: &Opening) -> String {
+    let name = render::device_name(device);
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return format!("{name}: no history was recorded, only the state at the end");
+    };
+    let time = |number: &u32| entries.get(*number).time_nanos();
+    let over = match (time(first), time(last)) {
+        (Some(first), Some(last)) => format!(" over {}", render::duration(last - first)),
+        _ => String::new(),
+    };
+    let live_bytes =
+        opening.blocks.iter().map(|block| block.size_bytes).sum::<i64>() + opening.correction_bytes;
+    let held_bytes = opening.segments.iter().flatten().map(|(_, bytes)| bytes).sum::<i64>()
+        + opening.reserved_correction_bytes;
+    let before = match (live_bytes, held_bytes) {
+        (0, 0) => "nothing was live before it".to_owned(),
+        (0, held) => format!("preceded by {} reserved and nothing live", render::bytes(held)),
+        (live, _) => format!("preceded by {} already live: it is not the start of the program", render::bytes(live)),
+    };
+    format!("{name}: recorded window of {} entries{over}, {before}", numbers.len())
+}
+
+/// The state when the windows opened.
+fn push_opening(process: &mut ForeignProcess, queue: &Queue<'_>, time_nanos: i64) {
+    let Queue { device, opening, .. } = queue;
+    let row = ForeignEvent { time_nanos, device: *device, ..ForeignEvent::default() };
+    let mut push = |kind, address, size_bytes, site| {
+        process.push_event(&ForeignEvent { kind: Some(kind), address, size_bytes: Some(size_bytes), site, ..row });
+    };
+    if opening.reserved_correction_bytes != 0 {
+        push(EventKind::SegmentBaseline, None, opening.reserved_correction_bytes, 0);
+    }
+    for (address, size_bytes) in opening.segments.iter().flatten() {
+        push(EventKind::SegmentBaseline, Some(*address), *size_bytes, 0);
+    }
+    // First, so that the sum is never higher than what it comes to.
+    if opening.correction_bytes != 0 {
+        push(EventKind::Baseline, None, opening.correction_bytes, 0);
+    }
+    for block in &opening.blocks {
+        let kind = if block.is_pending { EventKind::BaselinePending } else { EventKind::Baseline };
+        push(kind, Some(block.address), block.size_bytes, block.site);
+    }
+}
+
+/// The entries of all devices and the annotations: each device's in its own order, among each other by time.
+fn push_entries(
+    process: &mut ForeignProcess,
+    queues: &mut [Queue<'_>],
+    entries: &Entries,
+    annotations: &[Annotation],
+    has_times: bool,
+) {
+    let mut sorted: Vec<&Annotation> = annotations.iter().collect();
+    sorted.sort_by_key(|annotation| annotation.time_nanos);
+    let mut annotations = sorted.into_iter().peekable();
+    let mut timeless_nanos = 0;
+    while let Some(at) = next_queue(queues, entries) {
+        let queue = &mut queues[at];
+        let entry = entries.get(queue.numbers[queue.next]);
+        queue.next += 1;
+        let time_nanos = match entry.time_nanos() {
+            Some(time_nanos) => time_nanos,
+            None if has_times => queue.latest_nanos,
+            None => {
+                timeless_nanos += TIMELESS_STEP_NANOS;
+                timeless_nanos
+            }
+        };
+        queue.latest_nanos = queue.latest_nanos.max(time_nanos);
+        let latest_nanos = queue.latest_nanos;
+        // At one moment what begins comes before what happens, what ends comes after.
+        while let Some(due) = annotations.next_if(|annotation| {
+            annotation.time_nanos < latest_nanos || (annotation.is_start && annotation.time_nanos == latest_nanos)
+        }) {
+            push_annotation(process, due);
+        }
+        push_entry(process, entry, queue.device, time_nanos, queue.opening.lacks_completions);
+    }
+    annotations.for_each(|annotation| push_annotation(process, annotation));
+}
+
+/// The queue whose next entry is the earliest.
+fn next_queue(queues: &[Queue<'_>], entries: &Entries) -> Option<usize> {
+    let time = |queue: &Queue<'_>| {
+        let number = queue.numbers.get(queue.next)?;
+        Some(entries.get(*number).time_nanos().unwrap_or(0).max(queue.latest_nanos))
+    };
+    let timed = queues.iter().enumerate().filter_map(|(at, queue)| Some((time(queue)?, at)));
+    timed.min().map(|(_, at)| at)
+}
+
+fn push_entry(
+    process: &mut ForeignProcess,
+    entry: &Entry,
+    device: i16,
+    time_nanos: i64,
+    lacks_completions: bool,
+) {
+    let kind = match entry.kind() {
+        Some(EventKind::FreeRequested) if lacks_completions => Some(EventKind::Free),
+        kind => kind,
+    };
+    process.push_event(&ForeignEvent {
+        time_nanos,
+        kind,
+        device,
+        address: entry.address(),
+        size_bytes: entry.size_bytes(),
+        stream: entry.stream,
+        pool: entry.pool,
+        thread: 0,
+        site: entry.site,
+        category: None,
+    });
+    if let Some(free_bytes) = entry.device_free_bytes() {
+        process.push_node_sample(SampleRow {
+            seq: 0,
+            time_nanos,
+            metric: metrics::GPU_FREE.name.to_owned(),
+            device,
+            pid: None,
+            value: free_bytes as f64,
+        });
+    }
+}
+
+fn push_annotation(process: &mut ForeignProcess, annotation: &Annotation) {
+    let Some(mark) = phase(&annotation.name) else { return };
+    let (kind, name, step) = match (mark, annotation.is_start) {
+        (PhaseMark::Step(step), true) => (CheckpointKind::StepBegin, None, Some(step)),
+        (PhaseMark::Step(step), false) => (CheckpointKind::StepEnd, None, Some(step)),
+        (PhaseMark::Span(name), true) => (CheckpointKind::SpanBegin, Some(name), None),
+        (PhaseMark::Span(name), false) => (CheckpointKind::SpanEnd, Some(name), None),
+    };
+    process.push_checkpoint(CheckpointRow {
+        seq: 0,
+        time_nanos: annotation.time_nanos,
+        kind: Some(kind),
+        name,
+        step,
+        epoch: None,
+        thread: 0,
+        value: None,
+        batch_size: None,
+    });
+}
