@@ -3,7 +3,7 @@
 /// Why a pickle is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PickleError {
+pub(crate) enum PickleError {
     /// It ends before its own end.
     #[error("it ends in the middle, after {offset} bytes: it was not written to its end, or not copied to it")]
     Truncated {
@@ -113,4 +113,4 @@ pub enum PickleError {
 }
 
 /// Result of reading a pickle.
-pub type Result<T> = std::result::Result<T, PickleError>;
+pub(crate) type Result<T> = std::result::Result<T, PickleError>;

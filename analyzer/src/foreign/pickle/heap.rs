@@ -8,13 +8,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 /// Number of a text.
-pub type TextId = u32;
+pub(crate) type TextId = u32;
 /// Number of a container.
-pub type ObjectId = u32;
+pub(crate) type ObjectId = u32;
 
 /// A value: 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// None.
     None,
     /// True or False.
@@ -37,7 +37,7 @@ pub enum Value {
 
 /// What a fold made of a dict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Folded {
+pub(crate) struct Folded {
     /// The folder's word for what it is.
     pub kind: u8,
     /// The folder's number for it.
@@ -56,7 +56,7 @@ enum Slot {
 
 /// What has been read.
 #[derive(Debug, Default)]
-pub struct Heap {
+pub(crate) struct Heap {
     texts: Vec<Arc<str>>,
     text_ids: FxHashMap<Arc<str>, TextId>,
     slots: Vec<Slot>,
@@ -75,7 +75,7 @@ const VALUE_BYTES: u64 = size_of::<Value>() as u64;
 impl Heap {
     /// With these texts, numbered from 0 on.
     #[must_use]
-    pub fn with_texts(texts: &[&str]) -> Self {
+    pub(crate) fn with_texts(texts: &[&str]) -> Self {
         let mut heap = Self::default();
         for text in texts {
             heap.text_id(text);
@@ -85,12 +85,12 @@ impl Heap {
 
     /// Memory that it takes, about.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The number of a text.
-    pub fn text_id(&mut self, text: &str) -> TextId {
+    pub(crate) fn text_id(&mut self, text: &str) -> TextId {
         if let Some(id) = self.text_ids.get(text) {
             return *id;
         }
@@ -104,7 +104,7 @@ impl Heap {
 
     /// The text of a number.
     #[must_use]
-    pub fn text(&self, id: TextId) -> &str {
+    pub(crate) fn text(&self, id: TextId) -> &str {
         &self.texts[id as usize]
     }
 
@@ -159,7 +159,7 @@ impl Heap {
     }
 
     /// Puts what a fold has made in the place of a container, whose contents are dropped.
-    pub fn replace(&mut self, id: ObjectId, folded: Folded) {
+    pub(crate) fn replace(&mut self, id: ObjectId, folded: Folded) {
         let slot = std::mem::replace(&mut self.slots[id as usize], Slot::Folded(folded));
         if let Slot::List(contents) | Slot::Dict(contents) = slot {
             let values = &mut self.contents[contents as usize];
@@ -176,7 +176,7 @@ impl Heap {
     /// A value, with what a fold has made in the place of a container.
     #[inline]
     #[must_use]
-    pub fn resolve(&self, value: Value) -> Value {
+    pub(crate) fn resolve(&self, value: Value) -> Value {
         match value {
             Value::Object(id) => match self.slots[id as usize] {
                 Slot::Folded(folded) => Value::Folded(folded),
@@ -188,7 +188,7 @@ impl Heap {
 
     /// The contents of a list or tuple.
     #[must_use]
-    pub fn list(&self, value: Value) -> Option<&[Value]> {
+    pub(crate) fn list(&self, value: Value) -> Option<&[Value]> {
         match self.slot(value)? {
             Slot::List(contents) => Some(&self.contents[contents as usize]),
             _ => None,
@@ -197,7 +197,7 @@ impl Heap {
 
     /// The contents of a dict that was not folded: keys and values by turns.
     #[must_use]
-    pub fn dict(&self, value: Value) -> Option<&[Value]> {
+    pub(crate) fn dict(&self, value: Value) -> Option<&[Value]> {
         match self.slot(value)? {
             Slot::Dict(contents) => Some(&self.contents[contents as usize]),
             _ => None,
@@ -215,7 +215,7 @@ impl Heap {
 impl Value {
     /// As an integer that is no address.
     #[must_use]
-    pub fn as_i64(self) -> Option<i64> {
+    pub(crate) fn as_i64(self) -> Option<i64> {
         match self {
             Self::Int(number) => Some(number),
             Self::Bool(flag) => Some(i64::from(flag)),
@@ -225,7 +225,7 @@ impl Value {
 
     /// As an address.
     #[must_use]
-    pub fn as_u64(self) -> Option<u64> {
+    pub(crate) fn as_u64(self) -> Option<u64> {
         match self {
             Self::Int(number) => u64::try_from(number).ok(),
             Self::Unsigned(number) => Some(number),
@@ -235,7 +235,7 @@ impl Value {
 
     /// As the number of a text.
     #[must_use]
-    pub fn as_text(self) -> Option<TextId> {
+    pub(crate) fn as_text(self) -> Option<TextId> {
         match self {
             Self::Text(id) => Some(id),
             _ => None,

@@ -22,7 +22,7 @@ const LONG_BYTES: usize = 9;
 const CHECK_INTERVAL: u32 = 1024;
 
 /// Keeps what is needed of a dict, in place of the dict.
-pub trait Fold {
+pub(crate) trait Fold {
     /// Given the keys and values of a dict, by turns: what is to stand for it, or `None` to keep it as it is.
     fn fold(&mut self, heap: &mut Heap, items: &[Value]) -> Option<Folded>;
 
@@ -35,7 +35,7 @@ pub trait Fold {
 ///
 /// # Errors
 /// If it is damaged, would run code, or takes more memory than a snapshot of its size.
-pub fn read(
+pub(crate) fn read(
     reader: &mut dyn Read,
     total_bytes: Option<u64>,
     heap: Heap,

@@ -12,6 +12,6 @@ mod machine;
 mod memo;
 mod opcode;
 
-pub use error::PickleError;
-pub use heap::{Folded, Heap, TextId, Value};
-pub use machine::{Fold, read};
+pub(super) use error::PickleError;
+pub(super) use heap::{Folded, Heap, TextId, Value};
+pub(super) use machine::{Fold, read};
