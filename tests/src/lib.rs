@@ -3,6 +3,7 @@
 
 pub mod c_programs;
 pub mod churn;
+pub mod corpus;
 pub mod counts;
 pub mod deed;
 pub mod merging;

@@ -1,5 +1,7 @@
 //! What a person wants to know of a run first.
 
+use std::collections::HashMap;
+
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
 
@@ -58,8 +60,8 @@ pub struct DeviceSummary {
     pub active: PeakSummary,
     /// Peak of reserved; `None` where no segment was recorded.
     pub reserved: Option<PeakSummary>,
-    /// Alive when the recorded window opened.
-    pub initial_bytes: i64,
+    /// Active when the recorded window opened.
+    pub initial_active_bytes: i64,
     /// Active at the end.
     pub end_active_bytes: i64,
     /// Allocated at the end.
@@ -230,10 +232,10 @@ pub(super) fn summarize(
         allocated: peak_summary(&device.allocated_peak, &outcome),
         active: peak_summary(&device.active_peak, &outcome),
         reserved: device.reserved_peak.as_ref().map(|peak| peak_summary(peak, &outcome)),
-        initial_bytes: device.initial_bytes,
+        initial_active_bytes: device.initial_active_bytes,
         end_active_bytes: device.end_active_bytes,
         end_allocated_bytes: device.end_allocated_bytes,
-        holders: holders.finish(index).iter().map(named).collect(),
+        holders: by_name(holders.finish(index).iter().map(named)),
     };
     let shown = outcome.devices.iter().enumerate().filter(|(_, device)| shows(device.device));
     let mut devices: Vec<DeviceSummary> = shown.map(of_device).collect();
@@ -259,6 +261,24 @@ pub(super) fn summarize(
         steps,
     };
     Ok(Summarized { summary, warnings, outcome })
+}
+
+/// Sites of one name are one to a reader: stacks that differ only further out.
+fn by_name(holders: impl Iterator<Item = NamedHolder>) -> Vec<NamedHolder> {
+    let mut merged: Vec<NamedHolder> = Vec::new();
+    let mut places: HashMap<Option<String>, usize> = HashMap::new();
+    for holder in holders {
+        let place = *places.entry(holder.site.clone()).or_insert(merged.len());
+        match merged.get_mut(place) {
+            Some(same) => {
+                same.bytes += holder.bytes;
+                same.blocks += holder.blocks;
+            }
+            None => merged.push(holder),
+        }
+    }
+    merged.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
+    merged
 }
 
 /// A peak that was counted is higher than all that is kept: it is the peak.

@@ -125,7 +125,7 @@ fn device_json(process: &ProcessSummary, device: &DeviceSummary) -> Value {
         "peak_step": device.active.step,
         "peak_phase": device.active.phase,
         "peak_event_index": device.active.event_index,
-        "initial_active_bytes": device.initial_bytes,
+        "initial_active_bytes": device.initial_active_bytes,
         "end_active_bytes": device.end_active_bytes,
         "end_allocated_bytes": device.end_allocated_bytes,
         "peaks": {

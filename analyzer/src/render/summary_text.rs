@@ -93,8 +93,9 @@ impl Writer {
             process.dropped_events,
         );
         if !summary.config.is_empty() {
-            let config: Vec<String> =
-                summary.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            // What is nested, such as an allocator's settings, is for the data.
+            let plain = summary.config.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
+            let config: Vec<String> = plain.map(|(key, value)| format!("{key}={value}")).collect();
             let _ = writeln!(out, "  config {}{break_}", printable(&config.join(" ")));
         }
         let steps = &process.steps;

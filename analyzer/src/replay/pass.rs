@@ -251,17 +251,20 @@ impl Pass {
     #[inline]
     fn event(&mut self, event: &EventRow, observer: &mut impl Observer) {
         self.saw(event.seq, event.time_nanos);
-        self.outcome.events += u64::from(self.window.contains(event.time_nanos));
         let device_index = self.device_index(event.device);
         let device = &mut self.outcome.devices[device_index];
         let Some(kind) = event.kind else {
             self.outcome.anomalies.unknown_kinds += 1;
             // It has a place in the device's list all the same.
             device.events += 1;
+            self.outcome.events += u64::from(self.window.contains(event.time_nanos));
             return;
         };
         let event_index = device.events;
         let effect = device.apply(event, kind, event.time_nanos <= self.window.end_nanos);
+        // What was there at the start is no event.
+        let has_happened = device.events > event_index && self.window.contains(event.time_nanos);
+        self.outcome.events += u64::from(has_happened);
         if event.time_nanos < self.window.start_nanos {
             device.forget_peaks(event.seq);
         }

@@ -28,4 +28,6 @@ mod retention;
 mod round_trip;
 mod sample_trace;
 mod small_disk;
+mod snapshot_corpus;
+mod snapshot_windows;
 mod victim;

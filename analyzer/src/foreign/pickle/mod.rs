@@ -11,6 +11,8 @@ mod heap;
 mod machine;
 mod memo;
 mod opcode;
+#[cfg(test)]
+mod tests;
 
 pub(super) use error::PickleError;
 pub(super) use heap::{Folded, Heap, TextId, Value};

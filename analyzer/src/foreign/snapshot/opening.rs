@@ -22,17 +22,36 @@ pub(super) struct OpeningBlock {
     pub site: u32,
 }
 
+/// What the state at the end and the net of the window say of the state at the start, less what is known of it piece by
+/// piece.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Balance {
+    /// By how much the two ways differ; 0 if nothing is missing.
+    pub difference_bytes: i64,
+    /// What a curve starts from in addition to the pieces. Less than nothing was never there: then the difference stays.
+    pub correction_bytes: i64,
+}
+
+impl Balance {
+    fn new(start_bytes: i64, known_bytes: i64) -> Self {
+        Self {
+            difference_bytes: start_bytes - known_bytes,
+            correction_bytes: start_bytes.max(0) - known_bytes,
+        }
+    }
+}
+
 /// State of one device when its window opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Opening {
     /// Blocks, by address.
     pub blocks: Vec<OpeningBlock>,
-    /// What makes the books of active balance; 0 if nothing is missing.
-    pub correction_bytes: i64,
+    /// Books of active.
+    pub active: Balance,
     /// Address ranges that were held from the device; `None` where nothing says anything of them.
     pub segments: Option<Vec<(u64, i64)>>,
-    /// What makes the books of reserved balance.
-    pub reserved_correction_bytes: i64,
+    /// Books of reserved.
+    pub reserved: Balance,
     /// Whether entries of kind `free_completed` were not recorded, so that a block goes when its free is requested.
     pub lacks_completions: bool,
 }
@@ -87,13 +106,11 @@ pub(super) fn opening<'a>(
         }
         let end_bytes: i64 = at_end.values().map(|block| block.requested_bytes).sum();
         let known_bytes: i64 = blocks.iter().map(|block| block.size_bytes).sum();
-        // Less than nothing was never alive.
-        let start_bytes = (end_bytes - net_bytes).max(0);
-        opening.correction_bytes = start_bytes - known_bytes;
+        opening.active = Balance::new(end_bytes - net_bytes, known_bytes);
     }
     blocks.sort_by_key(|block| block.address);
     opening.blocks = blocks;
-    (opening.segments, opening.reserved_correction_bytes) = opening_segments(entries, segments);
+    (opening.segments, opening.reserved) = opening_segments(entries, segments);
     opening
 }
 
@@ -160,7 +177,7 @@ fn live_blocks<'a>(segments: &[&'a Segment]) -> FxHashMap<u64, &'a Block> {
 fn opening_segments<'a>(
     entries: impl DoubleEndedIterator<Item = &'a Entry>,
     segments: Option<&[&Segment]>,
-) -> (Option<Vec<(u64, i64)>>, i64) {
+) -> (Option<Vec<(u64, i64)>>, Balance) {
     let mut held = Segments::default();
     let mut end_bytes = 0;
     for segment in segments.unwrap_or_default() {
@@ -188,10 +205,9 @@ fn opening_segments<'a>(
         is_told = true;
     }
     if !is_told {
-        return (None, 0);
+        return (None, Balance::default());
     }
     let ranges: Vec<(u64, i64)> = held.iter().collect();
-    let correction_bytes =
-        if segments.is_some() { (end_bytes - net_bytes).max(0) - held.total_bytes() } else { 0 };
-    (Some(ranges), correction_bytes)
+    let told = segments.map(|_| Balance::new(end_bytes - net_bytes, held.total_bytes()));
+    (Some(ranges), told.unwrap_or_default())
 }

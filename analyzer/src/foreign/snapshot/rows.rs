@@ -90,8 +90,8 @@ fn note_balance(process: &mut ForeignProcess, device: i16, opening: &Opening) {
             ));
         }
     };
-    note("active", opening.correction_bytes);
-    note("reserved", opening.reserved_correction_bytes);
+    note("active", opening.active.difference_bytes);
+    note("reserved", opening.reserved.difference_bytes);
 }
 
 /// Which part of the program a device's entries cover.
@@ -106,9 +106,9 @@ fn coverage(device: i16, numbers: &[u32], entries: &Entries, opening: &Opening) 
         _ => String::new(),
     };
     let live_bytes =
-        opening.blocks.iter().map(|block| block.size_bytes).sum::<i64>() + opening.correction_bytes;
+        opening.blocks.iter().map(|block| block.size_bytes).sum::<i64>() + opening.active.correction_bytes;
     let held_bytes = opening.segments.iter().flatten().map(|(_, bytes)| bytes).sum::<i64>()
-        + opening.reserved_correction_bytes;
+        + opening.reserved.correction_bytes;
     let before = match (live_bytes, held_bytes) {
         (0, 0) => "nothing was live before it".to_owned(),
         (0, held) => format!("preceded by {} reserved and nothing live", render::bytes(held)),
@@ -124,15 +124,15 @@ fn push_opening(process: &mut ForeignProcess, queue: &Queue<'_>, time_nanos: i64
     let mut push = |kind, address, size_bytes, site| {
         process.push_event(&ForeignEvent { kind: Some(kind), address, size_bytes: Some(size_bytes), site, ..row });
     };
-    if opening.reserved_correction_bytes != 0 {
-        push(EventKind::SegmentBaseline, None, opening.reserved_correction_bytes, 0);
+    if opening.reserved.correction_bytes != 0 {
+        push(EventKind::SegmentBaseline, None, opening.reserved.correction_bytes, 0);
     }
     for (address, size_bytes) in opening.segments.iter().flatten() {
         push(EventKind::SegmentBaseline, Some(*address), *size_bytes, 0);
     }
     // First, so that the sum is never higher than what it comes to.
-    if opening.correction_bytes != 0 {
-        push(EventKind::Baseline, None, opening.correction_bytes, 0);
+    if opening.active.correction_bytes != 0 {
+        push(EventKind::Baseline, None, opening.active.correction_bytes, 0);
     }
     for block in &opening.blocks {
         let kind = if block.is_pending { EventKind::BaselinePending } else { EventKind::Baseline };
