@@ -6,6 +6,7 @@ pub mod churn;
 pub mod corpus;
 pub mod counts;
 pub mod deed;
+pub mod foreign_samples;
 pub mod merging;
 pub mod no_space;
 pub mod pickle_writer;

@@ -227,11 +227,16 @@ pub(super) fn summarize(
         bytes: holder.bytes,
         blocks: holder.blocks,
     };
+    let has_times = process.has_times();
+    let named_peak = |peak: &Peak| {
+        let summary = peak_summary(peak, &outcome);
+        PeakSummary { time_nanos: summary.time_nanos.filter(|_| has_times), ..summary }
+    };
     let of_device = |(index, device): (usize, &DeviceState)| DeviceSummary {
         device: device.device,
-        allocated: peak_summary(&device.allocated_peak, &outcome),
-        active: peak_summary(&device.active_peak, &outcome),
-        reserved: device.reserved_peak.as_ref().map(|peak| peak_summary(peak, &outcome)),
+        allocated: named_peak(&device.allocated_peak),
+        active: named_peak(&device.active_peak),
+        reserved: device.reserved_peak.as_ref().map(named_peak),
         initial_active_bytes: device.initial_active_bytes,
         end_active_bytes: device.end_active_bytes,
         end_allocated_bytes: device.end_allocated_bytes,
@@ -248,7 +253,7 @@ pub(super) fn summarize(
         id: process.id,
         command: process.info.as_ref().map(|info| info.command.clone()).unwrap_or_default(),
         ended: process.ended,
-        span_nanos: outcome.span_nanos,
+        span_nanos: outcome.span_nanos.filter(|_| has_times),
         events: outcome.events,
         dropped_events: losses.dropped_records + losses.damaged_records,
         cost: cost(process),

@@ -32,21 +32,27 @@ impl Input {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("opening", path))?;
         let file_bytes = file.metadata().map_err(Error::io("reading", path))?.len();
-        let mut plain = BufReader::with_capacity(BUFFER_BYTES, file);
-        let is_gzip = plain.fill_buf().map_err(Error::io("reading", path))?.starts_with(&GZIP_MAGIC);
-        let content: Box<dyn Read + Send> =
-            if is_gzip { Box::new(MultiGzDecoder::new(plain)) } else { Box::new(plain) };
-        let reader = BufReader::with_capacity(BUFFER_BYTES, content);
-        Ok(Self { path: path.to_owned(), file_bytes, is_gzip, reader })
+        Self::new(path, Box::new(file), file_bytes)
     }
 
     /// Content that is in memory, under the name `path`.
-    #[must_use]
-    pub fn from_bytes(path: &Path, content: Vec<u8>) -> Self {
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(path: &Path, content: Vec<u8>) -> Result<Self> {
         let file_bytes = content.len() as u64;
-        let content: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(content));
+        Self::new(path, Box::new(std::io::Cursor::new(content)), file_bytes)
+    }
+
+    fn new(path: &Path, file: Box<dyn Read + Send>, file_bytes: u64) -> Result<Self> {
+        let mut plain = BufReader::with_capacity(BUFFER_BYTES, file);
+        let is_gzip = plain.fill_buf().map_err(Error::io("reading", path))?.starts_with(&GZIP_MAGIC);
+        if !is_gzip {
+            return Ok(Self { path: path.to_owned(), file_bytes, is_gzip, reader: plain });
+        }
+        let content: Box<dyn Read + Send> = Box::new(MultiGzDecoder::new(plain));
         let reader = BufReader::with_capacity(BUFFER_BYTES, content);
-        Self { path: path.to_owned(), file_bytes, is_gzip: false, reader }
+        Ok(Self { path: path.to_owned(), file_bytes, is_gzip, reader })
     }
 
     /// What the content begins with: up to 256 KiB, which are still to be read.

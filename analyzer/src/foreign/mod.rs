@@ -18,7 +18,7 @@ mod snapshot;
 
 pub use events::{EventStore, ForeignEvent, StoredEvent};
 pub use input::Input;
-pub use open::{expand, open};
+pub use open::{expand, open, read};
 pub use operators::Operator;
 pub use process::{ForeignProcess, NO_CLOCK};
 pub use sites::{Frame, FrameId, Site, Sites};

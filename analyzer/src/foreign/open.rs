@@ -44,7 +44,8 @@ pub fn expand(paths: &[&Path]) -> Result<Vec<PathBuf>> {
 pub fn open(paths: &[PathBuf]) -> Result<Vec<ForeignProcess>> {
     let mut processes: Vec<ForeignProcess> = Vec::new();
     for path in paths {
-        for mut process in read(path)? {
+        let id = ProcessId { rank: rank_in_name(path).unwrap_or(0), process: 0 };
+        for mut process in read(&mut Input::open(path)?, id)? {
             let mut id = process.id;
             while processes.iter().any(|other| other.id == id) {
                 id.process += 1;
@@ -57,14 +58,15 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<ForeignProcess>> {
     Ok(processes)
 }
 
-fn read(path: &Path) -> Result<Vec<ForeignProcess>> {
-    let mut input = Input::open(path)?;
-    let rank = rank_in_name(path).unwrap_or(0);
-    let id = ProcessId { rank, process: 0 };
+/// Reads a recording; `id` is given to its process unless the content tells another rank.
+///
+/// # Errors
+/// If it cannot be read or is of no known kind.
+pub fn read(input: &mut Input, id: ProcessId) -> Result<Vec<ForeignProcess>> {
     let found = kind(input.peek()?);
-    match found.map_err(|reason| Error::UnknownKind { reason, path: path.to_owned() })? {
-        Kind::SnapshotPickle => snapshot::read_pickle(&mut input, id),
-        Kind::SnapshotJson => snapshot::read_json(&mut input, id),
+    match found.map_err(|reason| Error::UnknownKind { reason, path: input.path.clone() })? {
+        Kind::SnapshotPickle => snapshot::read_pickle(input, id),
+        Kind::SnapshotJson => snapshot::read_json(input, id),
         _ => todo!(),
     }
 }

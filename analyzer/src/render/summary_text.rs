@@ -82,12 +82,15 @@ impl Writer {
 
     fn facts(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
         let break_ = if self.format == Format::Markdown { "  " } else { "" };
-        let took = process.span_nanos.map_or(0, |span| span.1 - span.0);
+        let recorded = match process.span_nanos {
+            Some((begin, end)) => {
+                format!("recorded {} for {}", printable(&to_seconds(&summary.started)), duration(end - begin))
+            }
+            None => "recorded at times unknown".to_owned(),
+        };
         let _ = writeln!(
             out,
-            "  recorded {} for {}, ended: {}, {} events, {} dropped{break_}",
-            printable(&to_seconds(&summary.started)),
-            duration(took),
+            "  {recorded}, ended: {}, {} events, {} dropped{break_}",
             process.ended.as_str(),
             process.events,
             process.dropped_events,
@@ -110,6 +113,7 @@ impl Writer {
             let _ = writeln!(out, "  step {step} was not finished{break_}");
         }
         if let Some(cost) = process.cost {
+            let took = process.span_nanos.map_or(0, |span| span.1 - span.0);
             let share = cost.background_cpu_seconds / (took.max(1) as f64 / 1e9) * 100.0;
             let merged = if cost.merged_bytes > 0 {
                 format!(", {} more written to merge parts", bytes(cost.merged_bytes as i64))
@@ -154,7 +158,8 @@ impl Writer {
                     Cell::Unknown,
                 ]);
             };
-            let at = peak.time_nanos.map(|time| Cell::Text(duration(time - origin)));
+            let time = peak.time_nanos.map(|time| duration(time - origin));
+            let at = time.or(peak.event_index.map(|index| format!("event {index}"))).map(Cell::Text);
             table.rows.push(vec![
                 Cell::Text(name),
                 Cell::Bytes(peak.bytes),

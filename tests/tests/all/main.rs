@@ -21,6 +21,7 @@ mod launcher_signals;
 mod launcher_torch;
 mod merging;
 mod merging_killed;
+mod mutations;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
