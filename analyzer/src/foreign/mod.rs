@@ -7,6 +7,8 @@
 mod batches;
 mod events;
 mod input;
+mod memory_timeline;
+mod nvidia_smi;
 mod open;
 mod operators;
 mod process;

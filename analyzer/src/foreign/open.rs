@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::input::Input;
 use super::process::ForeignProcess;
+use super::{memory_timeline, nvidia_smi};
 use crate::error::{Error, Result};
 use tidegauge_schemas::layout::ProcessId;
 
@@ -58,8 +59,14 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<ForeignProcess>> {
 fn read(path: &Path) -> Result<Vec<ForeignProcess>> {
     let mut input = Input::open(path)?;
     let rank = rank_in_name(path).unwrap_or(0);
-    let _id = ProcessId { rank, process: 0 };
+    let id = ProcessId { rank, process: 0 };
     let start = input.peek()?;
+    if memory_timeline::is_start_of(start) {
+        return memory_timeline::read(&mut input, id);
+    }
+    if nvidia_smi::is_start_of(start) {
+        return nvidia_smi::read(&mut input, id);
+    }
     let reason = if start.is_empty() { "it is empty" } else { "its content is of no kind that is known" };
     Err(Error::UnknownKind { reason: reason.to_owned(), path: path.to_owned() })
 }
