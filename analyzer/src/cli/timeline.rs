@@ -32,6 +32,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         common.window(process)?,
         buckets,
     )?;
+    if timeline.series.is_empty() {
+        common.warn(&[
+            "the recording has neither allocations nor use of devices nor resident sizes".to_owned()
+        ]);
+    }
     let selection = common.selection();
     timeline.series.retain(|series| selection.shows_device(series.device));
     let table =

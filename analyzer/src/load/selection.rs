@@ -97,7 +97,10 @@ impl Source {
     /// What the user should know before believing the figures: damage, losses, an unclean end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.processes.iter().flat_map(Process::warnings).collect()
+        let mut said = std::collections::HashSet::new();
+        // Files of one kind have the same to say; once is enough.
+        let all = self.processes.iter().flat_map(Process::warnings);
+        all.filter(|warning| said.insert(warning.clone())).collect()
     }
 }
 

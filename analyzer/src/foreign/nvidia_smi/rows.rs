@@ -135,7 +135,7 @@ impl<'a> Rows<'a> {
         } else {
             process.set_timeless();
             notes.push(
-                "it has no column `timestamp`: rows are shown in their order, without times".to_owned(),
+                "it has no column `timestamp`: rows are shown in their order, a microsecond apart".to_owned(),
             );
         }
         if self.devices.has_unnamed {
@@ -169,8 +169,13 @@ impl<'a> Rows<'a> {
                 self.steps_back
             ));
         }
-        notes.into_iter().for_each(|note| process.note(note));
+        if process.node_samples().is_empty() && !process.samples().is_empty() {
+            notes.push(
+                "it tells memory of processes (table samples, gpu_process_used_bytes) and none of whole devices".to_owned(),
+            );
+        }
         process.info.devices = self.devices.finish();
+        notes.into_iter().for_each(|note| process.note(note));
         process.coverage.push("what nvidia-smi read now and then, of all programs together".to_owned());
         Ok(())
     }
@@ -194,7 +199,9 @@ impl<'a> Rows<'a> {
         };
         let lacks_time =
             row.columns.at(Column::Timestamp).is_some_and(|at| cell::time_nanos(row.cell(at)).is_none());
-        lacks_unit
+        let is_empty = row.fields.last().is_some_and(|cell| cell.is_empty());
+        is_empty
+            || lacks_unit
             || lacks_time
             || is_broken(Column::ProcessUsed, Unit::Bytes)
             || row.identity().is_ok_and(|identity| self.devices.is_cut_off(identity))
