@@ -106,12 +106,69 @@ pub(super) fn is_row_without_header(fields: &[Cow<'_, str>]) -> bool {
 }
 
 /// `2023/08/01 10:11:12.345` as if it were UTC, nanoseconds since 1970; written again by other programs, `2023-08-01 …`
-/// or `2023-08-01T…`.
+/// or `2023-08-01T…`. Long logs have millions, so it is not left to a parser of formats.
 pub(super) fn time_nanos(cell: &str) -> Option<i64> {
-    let cell = cell.strip_suffix('Z').unwrap_or(cell).replacen('T', " ", 1).replace('-', "/");
-    let has_seconds = cell.matches(':').count() == 2;
-    let format = if has_seconds { "%Y/%m/%d %H:%M:%S%.f" } else { "%Y/%m/%d %H:%M" };
-    let time = jiff::civil::DateTime::strptime(format, &cell).ok()?;
-    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    i64::try_from(zoned.timestamp().as_nanosecond()).ok()
+    let (date, time) = cell.strip_suffix('Z').unwrap_or(cell).split_once([' ', 'T'])?;
+    let mut numbers = date.split(['/', '-']);
+    let date = (number(numbers.next()?)?, number(numbers.next()?)?, number(numbers.next()?)?);
+    let is_date = numbers.next().is_none();
+    let mut numbers = time.split(':');
+    let (hour, minute) = (number(numbers.next()?)?, number(numbers.next()?)?);
+    let (second, fraction) = match numbers.next() {
+        Some(seconds) => seconds.split_once('.').unwrap_or((seconds, "0")),
+        None => ("0", "0"),
+    };
+    let nanos = fraction.get(..9).unwrap_or(fraction);
+    let nanos = number::<i32>(nanos)? * 10i32.pow(9 - nanos.len() as u32);
+    let second = number(second)?;
+    if !is_date || numbers.next().is_some() {
+        return None;
+    }
+    let time = jiff::civil::DateTime::new(date.0, date.1, date.2, hour, minute, second, nanos).ok()?;
+    let timestamp = jiff::tz::Offset::UTC.to_timestamp(time).ok()?;
+    i64::try_from(timestamp.as_nanosecond()).ok()
+}
+
+/// Digits only: no sign, nothing empty.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_jiff_reads_them() {
+        for text in [
+            "2023/08/01 10:11:12.345",
+            "2024/02/29 23:59:59.000",
+            "1999/12/31 00:00:00",
+            "2038/01/19 03:14:08.1",
+        ] {
+            let expected = jiff::civil::DateTime::strptime("%Y/%m/%d %H:%M:%S%.f", text).unwrap();
+            let expected = expected.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_nanosecond();
+            for text in [text.to_owned(), text.replace('/', "-"), text.replace(' ', "T") + "Z"] {
+                assert_eq!(time_nanos(&text).map(i128::from), Some(expected), "{text}");
+            }
+        }
+        assert_eq!(time_nanos("1970/01/01 00:01"), Some(60_000_000_000));
+        let wrong = [
+            "",
+            "2023/08/01",
+            "2023/02/30 10:11:12",
+            "2023/08/01 24:00:00",
+            "2023/08/01 10:11:12.",
+            "2023/08/01 10",
+            "2023/8/1/2 10:11",
+            "-2023/08/01 10:11:12",
+            "2023/08/01 10:11:12:13",
+            "2023/08/01 10:+1:12",
+            "9999999/01/01 10:11:12",
+        ];
+        for text in wrong {
+            assert_eq!(time_nanos(text), None, "{text}");
+        }
+    }
 }
