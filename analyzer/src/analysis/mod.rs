@@ -26,4 +26,6 @@ pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
-pub use timeline::{Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline};
+pub use timeline::{
+    Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline, timeline_on_node,
+};

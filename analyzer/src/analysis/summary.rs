@@ -6,7 +6,7 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
 
 use super::counted_peaks::{CountedPeak, CountedPeaks};
-use super::device_use::{DeviceUse, device_use};
+use super::device_use::{DeviceUse, DeviceUses};
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};
 use crate::error::Result;
@@ -218,7 +218,8 @@ pub(super) fn summarize(
 ) -> Result<Summarized> {
     let mut holders = HoldersAtPeak::new(window);
     let mut others = (PhaseTable::new(window), (StepDigest::new(window), CountedPeaks::new(window)));
-    let outcome = replay(process, window, &mut ((&mut holders, &mut others), observer))?;
+    let mut uses = DeviceUses::new(window);
+    let outcome = replay(process, window, &mut ((&mut holders, (&mut others, &mut uses)), observer))?;
     let (phases, (steps, counted)) = others;
     let mut warnings = outcome.anomalies.warnings();
     let site_names = Rows::new(process).site_names()?;
@@ -249,6 +250,8 @@ pub(super) fn summarize(
         warnings.extend(counted.peaks.get(&device.device).and_then(|counted| raise(device, counted)));
     }
     let losses = process.losses();
+    let infos = process.info.as_ref().map_or(&[][..], |info| &info.devices);
+    let device_use = uses.finish(infos);
     let summary = ProcessSummary {
         id: process.id,
         command: process.info.as_ref().map(|info| info.command.clone()).unwrap_or_default(),
@@ -260,7 +263,7 @@ pub(super) fn summarize(
         rss: outcome.rss_peak.map(|peak| rss_summary(&peak, &outcome, process)),
         rss_is_exact: outcome.rss_kernel_bytes.is_some() && process.ended == Ended::Clean,
         watched: process.info.as_ref().and_then(|info| info.watched.clone()),
-        device_use: device_use(process, window)?,
+        device_use: device_use.into_iter().filter(|used| shows(used.device)).collect(),
         devices,
         phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,

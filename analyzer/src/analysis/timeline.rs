@@ -3,10 +3,10 @@
 //! The length of a trace is not known while it is read, so the buckets begin narrow and are merged two by two whenever
 //! there are too many: memory is constant, and every bucket keeps the lowest and the highest value inside of it.
 
-use tidegauge_schemas::CheckpointKind;
+use tidegauge_schemas::{CheckpointKind, metrics};
 
 use crate::error::Result;
-use crate::load::Process;
+use crate::load::{Process, Rows, SampleRow};
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};
 
 /// Buckets of a timeline unless asked otherwise: one for each column of pixels of a wide plot, and some.
@@ -25,6 +25,8 @@ pub enum Curve {
     Active,
     /// Taken from the device.
     Reserved,
+    /// In use on the device, by whomever and by the driver's count; sampled.
+    Used,
     /// Resident size of the process.
     Rss,
 }
@@ -37,6 +39,7 @@ impl Curve {
             Self::Allocated => "allocated",
             Self::Active => "active",
             Self::Reserved => "reserved",
+            Self::Used => "used",
             Self::Rss => "rss",
         }
     }
@@ -116,7 +119,7 @@ pub struct Timeline {
     pub phases: Vec<Band>,
     /// Steps, likewise.
     pub steps: Vec<Band>,
-    /// The peaks of allocated and reserved.
+    /// The peaks of allocated, reserved and used.
     pub peaks: Vec<PeakMark>,
     /// Failed allocations, nanoseconds since 1970.
     pub oom_nanos: Vec<i64>,
@@ -132,6 +135,16 @@ struct SeriesBuilder {
     last_bytes: Option<i64>,
 }
 
+/// The state of a device at a time at which more may happen to it: what does not last is no low. A block that goes from
+/// one category to another, or is reallocated, is freed and allocated at one time.
+#[derive(Debug)]
+struct Unsettled {
+    device: i16,
+    time_nanos: i64,
+    /// Each curve's value now, and its highest at this time.
+    curves: [(Curve, Option<(i64, i64)>); 3],
+}
+
 /// Observes the curves.
 #[derive(Debug)]
 struct TimelineBuilder {
@@ -145,6 +158,8 @@ struct TimelineBuilder {
     has_too_many_phases: bool,
     has_too_many_steps: bool,
     oom_nanos: Vec<i64>,
+    unsettled: Option<Unsettled>,
+    used_peaks: Vec<PeakMark>,
 }
 
 /// The curves of a process inside of `window`, in at most `buckets` buckets.
@@ -152,6 +167,19 @@ struct TimelineBuilder {
 /// # Errors
 /// If the trace cannot be read.
 pub fn timeline(process: &Process, window: Window, buckets: usize) -> Result<(Timeline, Outcome)> {
+    timeline_on_node(process, &[], window, buckets)
+}
+
+/// The curves of a process, and the use of devices as `recorders` sampled it, who recorded the node at the same time.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn timeline_on_node(
+    process: &Process,
+    recorders: &[&Process],
+    window: Window,
+    buckets: usize,
+) -> Result<(Timeline, Outcome)> {
     let mut builder = TimelineBuilder {
         window,
         limit: buckets.max(2),
@@ -163,8 +191,14 @@ pub fn timeline(process: &Process, window: Window, buckets: usize) -> Result<(Ti
         has_too_many_phases: false,
         has_too_many_steps: false,
         oom_nanos: Vec::new(),
+        unsettled: None,
+        used_peaks: Vec::new(),
     };
     let outcome = replay(process, window, &mut builder)?;
+    builder.settle();
+    for recorder in recorders {
+        builder.add_node_of(recorder, &outcome)?;
+    }
     Ok((builder.finish(&outcome), outcome))
 }
 
@@ -196,14 +230,94 @@ impl TimelineBuilder {
     }
 
     fn add_device(&mut self, device: &DeviceState, time_nanos: i64) {
-        self.add(device.device, Curve::Allocated, time_nanos, device.allocated_bytes);
-        self.add(device.device, Curve::Active, time_nanos, device.active_bytes);
-        if let Some(reserved) = device.reserved_bytes {
-            self.add(device.device, Curve::Reserved, time_nanos, reserved);
+        let now = [Some(device.allocated_bytes), Some(device.active_bytes), device.reserved_bytes];
+        match &mut self.unsettled {
+            Some(state) if state.device == device.device && state.time_nanos == time_nanos => {
+                for ((_, values), now) in state.curves.iter_mut().zip(now) {
+                    *values = now.map(|now| (now, values.map_or(now, |(_, high)| high.max(now))));
+                }
+            }
+            _ => {
+                self.settle();
+                let curves = [Curve::Allocated, Curve::Active, Curve::Reserved];
+                let mut now = now.into_iter().map(|now| now.map(|now| (now, now)));
+                let curves = curves.map(|curve| (curve, now.next().flatten()));
+                self.unsettled = Some(Unsettled { device: device.device, time_nanos, curves });
+            }
         }
     }
 
+    /// Time goes on: what a device holds now lasts.
+    fn settle(&mut self) {
+        let Some(state) = self.unsettled.take() else { return };
+        for (curve, values) in state.curves {
+            let Some((now, high)) = values else { continue };
+            if high > now {
+                self.add(state.device, curve, state.time_nanos, high);
+            }
+            self.add(state.device, curve, state.time_nanos, now);
+        }
+    }
+
+    fn add_node_sample(&mut self, sample: &SampleRow) {
+        if sample.metric != metrics::GPU_USED.name || sample.time_nanos > self.window.end_nanos {
+            return;
+        }
+        let bytes = sample.value as i64;
+        self.add(sample.device, Curve::Used, sample.time_nanos, bytes);
+        if !self.window.contains(sample.time_nanos) {
+            return;
+        }
+        let mark = PeakMark {
+            device: sample.device,
+            curve: Curve::Used,
+            bytes,
+            time_nanos: sample.time_nanos,
+            step: None,
+            phase: None,
+        };
+        match self.used_peaks.iter_mut().find(|peak| peak.device == sample.device) {
+            Some(peak) if bytes > peak.bytes => *peak = mark,
+            Some(_) => {}
+            None => self.used_peaks.push(mark),
+        }
+    }
+
+    /// What another process's recorder sampled while this process was recorded, of devices of which there is nothing yet.
+    fn add_node_of(&mut self, recorder: &Process, outcome: &Outcome) -> Result<()> {
+        let Some((first_nanos, last_nanos)) = outcome.span_nanos else { return Ok(()) };
+        let known = self.series.iter().filter(|series| series.curve == Curve::Used);
+        let known: Vec<i16> = known.map(|series| series.device).collect();
+        let mut before: Vec<SampleRow> = Vec::new();
+        for row in Rows::new(recorder).node_samples() {
+            let row = row?;
+            if row.metric != metrics::GPU_USED.name
+                || known.contains(&row.device)
+                || row.time_nanos > last_nanos
+            {
+                continue;
+            }
+            if row.time_nanos >= first_nanos {
+                before
+                    .drain(..)
+                    .for_each(|row| self.add_node_sample(&SampleRow { time_nanos: first_nanos, ..row }));
+                self.add_node_sample(&row);
+                continue;
+            }
+            // The last one before holds at the start.
+            before.retain(|other| other.device != row.device);
+            before.push(row);
+        }
+        before
+            .into_iter()
+            .for_each(|row| self.add_node_sample(&SampleRow { time_nanos: first_nanos, ..row }));
+        Ok(())
+    }
+
     fn finish(mut self, outcome: &Outcome) -> Timeline {
+        let mut peaks = peak_marks(outcome);
+        peaks.append(&mut self.used_peaks);
+        peaks.sort_by_key(|mark| (mark.device, mark.curve));
         let origin_nanos = outcome.first_nanos();
         // Where nothing happens inside of a window, the curves hold what they had.
         let from_window = Some(self.window.start_nanos).filter(|start| *start > i64::MIN);
@@ -230,7 +344,7 @@ impl TimelineBuilder {
             series,
             phases: clip(self.phases, self.has_too_many_phases),
             steps: clip(self.steps, self.has_too_many_steps),
-            peaks: peak_marks(outcome),
+            peaks,
             oom_nanos: self.oom_nanos,
         }
     }
@@ -252,9 +366,7 @@ fn peak_marks(outcome: &Outcome) -> Vec<PeakMark> {
         let reserved = device.reserved_peak.as_ref().and_then(|peak| mark(device, Curve::Reserved, peak));
         [mark(device, Curve::Allocated, &device.allocated_peak), reserved]
     };
-    let mut marks: Vec<PeakMark> = outcome.devices.iter().flat_map(of_device).flatten().collect();
-    marks.sort_by_key(|mark| (mark.device, mark.curve));
-    marks
+    outcome.devices.iter().flat_map(of_device).flatten().collect()
 }
 
 impl SeriesBuilder {
@@ -298,7 +410,11 @@ fn add_band(bands: &mut Vec<Band>, too_many: &mut bool, name: String, begin_nano
 
 impl Observer for TimelineBuilder {
     fn observe(&mut self, observed: &Observed<'_>) {
+        if !matches!(observed, Observed::Event { .. }) {
+            self.settle();
+        }
         match observed {
+            Observed::NodeSample(sample) => self.add_node_sample(sample),
             Observed::Event { event, device, .. } if event.time_nanos <= self.window.end_nanos => {
                 self.add_device(device, event.time_nanos);
                 let is_oom = event.kind == Some(tidegauge_schemas::EventKind::Oom);

@@ -174,8 +174,9 @@ pub(super) fn first_nanos(process: &Process) -> crate::error::Result<i64> {
     let rows = Rows::new(process);
     let checkpoint = rows.checkpoints().next().transpose()?.map(|row| row.time_nanos);
     let sample = rows.samples().next().transpose()?.map(|row| row.time_nanos);
+    let node_sample = rows.node_samples().next().transpose()?.map(|row| row.time_nanos);
     let event = rows.events().next().transpose()?.and_then(|batch| batch.first()).map(|row| row.time_nanos);
-    Ok([checkpoint, sample, event].into_iter().flatten().min().unwrap_or(0))
+    Ok([checkpoint, sample, node_sample, event].into_iter().flatten().min().unwrap_or(0))
 }
 
 /// A time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; seconds without one. Nanoseconds.

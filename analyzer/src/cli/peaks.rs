@@ -71,6 +71,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         bail!("the trace has no step {step}, or no event before its end: {}", source.path.display());
     }
     common.warn(&source.warnings());
+    if peaks.is_empty() {
+        common.warn(&["the recording has no allocations".to_owned()]);
+    }
     let format = common.format();
     let top = common.top.unwrap_or(if format == Format::Text { DEFAULT_TOP } else { usize::MAX });
     let mut text = String::new();
@@ -81,7 +84,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         // One empty line between devices, none at the end.
         text.truncate(text.trim_end().len());
-        text.push('\n');
+        if !text.is_empty() {
+            text.push('\n');
+        }
     } else {
         text = render::peaks_table(&peaks, key, heading, top, false).render(format);
     }

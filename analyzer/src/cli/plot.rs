@@ -58,7 +58,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let (svg, outcome) = match args.kind {
         Kind::Timeline => {
-            let (timeline, outcome) = analysis::timeline(process, window, plot::timeline_buckets(&config))?;
+            let recorders = source.node_recorders(process);
+            let buckets = plot::timeline_buckets(&config);
+            let (timeline, outcome) = analysis::timeline_on_node(process, &recorders, window, buckets)?;
             let device = device_to_draw(common, &source.path, &timeline, &outcome)?;
             (plot::timeline_svg(&timeline, device, &config)?, outcome)
         }
@@ -82,13 +84,18 @@ fn title(source: &Source, process: &Process) -> String {
     format!("{name}{model}, {}", process.id)
 }
 
-/// The device that was asked for, else the one with the highest peak; the host if there are only samples of it.
+/// The device that was asked for, else the one with the highest peak; where there are only samples, the host, or the
+/// device of which most was used.
 fn device_to_draw(common: &Common, source: &Path, timeline: &Timeline, outcome: &Outcome) -> Result<i16> {
     let has = |device: i16| timeline.series.iter().any(|series| series.device == device);
-    let device = common.device.or_else(|| busiest(outcome).filter(|device| has(*device))).unwrap_or(-1);
+    let fullest =
+        || timeline.peaks.iter().filter(|peak| peak.curve == Curve::Used).max_by_key(|peak| peak.bytes);
+    let sampled = || Some(-1).filter(|host| has(*host)).or_else(|| Some(fullest()?.device));
+    let device = common.device.or_else(|| busiest(outcome).filter(|device| has(*device)).or_else(sampled));
+    let device = device.unwrap_or(-1);
     if !has(device) {
-        let curves = [Curve::Allocated, Curve::Rss].map(Curve::as_str).join(" or ");
-        bail!("there is no {curves} of that device in this part of the trace: {}", source.display());
+        let curves = [Curve::Allocated, Curve::Used, Curve::Rss].map(Curve::as_str).join(", ");
+        bail!("there is none of {curves} of that device in this part of the trace: {}", source.display());
     }
     Ok(device)
 }

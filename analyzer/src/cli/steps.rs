@@ -22,6 +22,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut steps = StepTable::new(window);
     let outcome = replay(process, window, &mut steps)?;
     let mut rows = steps.finish(&outcome);
+    if rows.is_empty() {
+        common.warn(&["the recording has no steps".to_owned()]);
+    }
     let selection = common.selection();
     rows.retain(|row| row.device.is_none_or(|device| selection.shows_device(device)));
     if let Some(top) = common.top {

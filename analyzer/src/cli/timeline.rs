@@ -26,7 +26,17 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let for_people = matches!(format, Format::Text | Format::Markdown);
     let default = if for_people { DEFAULT_TEXT_ROWS } else { DEFAULT_ROWS };
     let buckets = common.top.unwrap_or(default);
-    let (mut timeline, outcome) = analysis::timeline(process, common.window(process)?, buckets)?;
+    let (mut timeline, outcome) = analysis::timeline_on_node(
+        process,
+        &source.node_recorders(process),
+        common.window(process)?,
+        buckets,
+    )?;
+    if timeline.series.is_empty() {
+        common.warn(&[
+            "the recording has neither allocations nor use of devices nor resident sizes".to_owned()
+        ]);
+    }
     let selection = common.selection();
     timeline.series.retain(|series| selection.shows_device(series.device));
     let table =

@@ -1,5 +1,7 @@
 //! What a file is, by what its content begins with: names lie, and downloads lose theirs.
 
+use super::nvidia_smi;
+
 /// The kinds that there are importers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -47,7 +49,7 @@ pub(super) fn kind(start: &[u8]) -> Result<Kind, String> {
         }
         [b'{', ..] => object_kind(text),
         [b'[', ..] => array_kind(text),
-        _ if is_csv(text) => Ok(Kind::NvidiaSmi),
+        _ if nvidia_smi::is_start_of(start) => Ok(Kind::NvidiaSmi),
         _ if start.contains(&0) => Err("binary content of no kind that is known".to_owned()),
         _ => Err("text of no kind that is known".to_owned()),
     }
@@ -82,23 +84,6 @@ fn array_kind(text: &[u8]) -> Result<Kind, String> {
         }
         _ => Err("a JSON list of neither events nor segments".to_owned()),
     }
-}
-
-/// nvidia-smi's header names its columns as its option did.
-fn is_csv(text: &[u8]) -> bool {
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line).to_lowercase();
-    const COLUMNS: [&str; 10] = [
-        "memory.", "timestamp", "utilization.", "gpu_name", "gpu_uuid", "uuid", "index", "name", "used_gpu_memory",
-        "pci.bus_id",
-    ];
-    let mut columns = line.split(',').map(str::trim);
-    columns.any(|column| COLUMNS.iter().any(|known| column.starts_with(known))) || is_headless(&line)
-}
-
-/// Or there is no header: then a row has a unit or an identity that nothing else has.
-fn is_headless(line: &str) -> bool {
-    line.contains(" mib") || line.contains("gpu-") || line.contains("nvidia")
 }
 
 /// The keys of the object that a text begins with, as far as the text goes; values are skipped.

@@ -8,6 +8,8 @@ mod batches;
 mod events;
 mod input;
 mod kind;
+mod memory_timeline;
+mod nvidia_smi;
 mod open;
 mod operators;
 mod phase_names;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::input::Input;
 use super::kind::{Kind, kind};
 use super::process::ForeignProcess;
-use super::snapshot;
+use super::{memory_timeline, nvidia_smi, snapshot};
 use crate::error::{Error, Result};
 use tidegauge_schemas::layout::ProcessId;
 
@@ -67,7 +67,9 @@ pub fn read(input: &mut Input, id: ProcessId) -> Result<Vec<ForeignProcess>> {
     match found.map_err(|reason| Error::UnknownKind { reason, path: input.path.clone() })? {
         Kind::SnapshotPickle => snapshot::read_pickle(input, id),
         Kind::SnapshotJson => snapshot::read_json(input, id),
-        _ => todo!(),
+        Kind::MemoryTimeline => memory_timeline::read(input, id),
+        Kind::NvidiaSmi => nvidia_smi::read(input, id),
+        Kind::ChromeTrace => kineto::read(input, id),
     }
 }
 

@@ -82,10 +82,25 @@ impl Source {
         Ok(Self { path, info, processes })
     }
 
+    /// The processes that recorded the node of `process` from outside at the same time: they sampled its devices.
+    #[must_use]
+    pub fn node_recorders(&self, process: &Process) -> Vec<&Process> {
+        let host_of = |process: &Process| process.info.as_ref().map(|info| info.host.clone());
+        let host = host_of(process).filter(|host| !host.is_empty());
+        let is_recorder = |other: &&Process| {
+            let watches = other.info.as_ref().is_some_and(|info| info.watched.is_some());
+            other.id != process.id && watches && host.is_some() && host_of(other) == host
+        };
+        self.processes.iter().filter(is_recorder).collect()
+    }
+
     /// What the user should know before believing the figures: damage, losses, an unclean end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.processes.iter().flat_map(Process::warnings).collect()
+        let mut said = std::collections::HashSet::new();
+        // Files of one kind have the same to say; once is enough.
+        let all = self.processes.iter().flat_map(Process::warnings);
+        all.filter(|warning| said.insert(warning.clone())).collect()
     }
 }
 

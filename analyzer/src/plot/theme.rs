@@ -13,6 +13,7 @@ pub(super) const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
 pub(super) const ALLOCATED: RGBColor = RGBColor(0x00, 0x72, 0xB2);
 pub(super) const ACTIVE: RGBColor = RGBColor(0x56, 0xB4, 0xE9);
 pub(super) const RESERVED: RGBColor = RGBColor(0xE6, 0x9F, 0x00);
+pub(super) const USED: RGBColor = RGBColor(0x11, 0x77, 0x33);
 pub(super) const RSS: RGBColor = RGBColor(0x88, 0x88, 0x88);
 pub(super) const PEAK: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
 use super::canvas::{self, Area, LEFT, LegendEntry, RIGHT, failed};
-use super::theme::{ACTIVE, ALLOCATED, GRID, INK, MUTED, PEAK, RESERVED, RSS, TEXT_SIZE, phase_colour};
+use super::theme::{ACTIVE, ALLOCATED, GRID, INK, MUTED, PEAK, RESERVED, RSS, TEXT_SIZE, USED, phase_colour};
 use crate::analysis::{Band, Curve, PeakMark, Series, Timeline};
 use crate::error::Result;
 use crate::render;
@@ -68,7 +68,9 @@ impl<'a> Plot<'a> {
                 phase_names.push(&phase.name);
             }
         }
-        let peak = timeline.peaks.iter().find(|peak| peak.device == device && peak.curve == Curve::Allocated);
+        let of_curve =
+            |curve| timeline.peaks.iter().find(|peak| peak.device == device && peak.curve == curve);
+        let peak = if allocated.is_some() { of_curve(Curve::Allocated) } else { of_curve(Curve::Used) };
         let is_shown = |peak: &&PeakMark| {
             timeline.start_nanos <= peak.time_nanos && peak.time_nanos <= timeline.end_nanos
         };
@@ -92,10 +94,10 @@ impl<'a> Plot<'a> {
         } else {
             ", active the same"
         };
-        let curve = if self.peak.is_some() {
-            format!("allocated (requested bytes{same})")
-        } else {
-            "curves".to_owned()
+        let curve = match self.peak.map(|peak| peak.curve) {
+            Some(Curve::Used) => "in use by all programs, by the driver's count (sampled)".to_owned(),
+            Some(_) => format!("allocated (requested bytes{same})"),
+            None => "curves".to_owned(),
         };
         let rss = self
             .left_out_rss_bytes
@@ -172,7 +174,7 @@ impl<'a> Plot<'a> {
         for series in &self.series {
             let points = self.points(series, &x, &y);
             let colour = colour(series.curve);
-            if series.curve == Curve::Allocated {
+            if series.curve == Curve::Allocated || self.series.len() == 1 {
                 let fill = AreaSeries::new(points.iter().copied(), 0.0, colour.mix(0.15));
                 chart.draw_series(fill).map_err(failed)?;
             }
@@ -236,6 +238,7 @@ impl<'a> Plot<'a> {
         let curve = |series: &&Series| LegendEntry {
             text: match series.curve {
                 Curve::Rss => "process rss".to_owned(),
+                Curve::Used => "used on the device (sampled)".to_owned(),
                 curve => curve.as_str().to_owned(),
             },
             colour: colour(series.curve),
@@ -343,6 +346,7 @@ fn colour(curve: Curve) -> RGBColor {
         Curve::Allocated => ALLOCATED,
         Curve::Active => ACTIVE,
         Curve::Reserved => RESERVED,
+        Curve::Used => USED,
         Curve::Rss => RSS,
     }
 }

@@ -68,6 +68,7 @@ fn device_use_json(process: &ProcessSummary) -> Vec<Value> {
             "uuid": device.uuid,
             "total_bytes": device.total_bytes,
             "peak_used_bytes": device.used.bytes,
+            "mean_interval_nanos": device.interval_nanos,
             "peak_time": device.used.time_nanos.map(|time| (time - origin) as f64 / 1e9),
         })
     };

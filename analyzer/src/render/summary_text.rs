@@ -6,7 +6,7 @@ use tidegauge_schemas::process::Watched;
 
 use super::cells::{Cell, Format, Table, printable};
 use super::units::{bytes, duration};
-use crate::analysis::{DeviceSummary, PeakSummary, PhaseMemory, ProcessSummary, Summary};
+use crate::analysis::{DeviceSummary, DeviceUse, PeakSummary, PhaseMemory, ProcessSummary, Summary};
 
 /// Colour, if the reader is a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +182,31 @@ impl Writer {
         let of = if process.watched.is_some() { "tree rss" } else { "process rss" };
         row(of.to_owned(), process.rss.as_ref(), None, "");
         self.table(out, &table);
+        self.device_use(out, &process.device_use);
         if process.rss.is_some() && !process.rss_is_exact {
             let _ = writeln!(out, "  rss is sampled: its peak is a lower bound");
+        }
+    }
+
+    /// What the devices are, those that are alike together; and that their use is sampled.
+    fn device_use(&self, out: &mut String, devices: &[DeviceUse]) {
+        let mut kinds: Vec<(String, Vec<String>)> = Vec::new();
+        for device in devices {
+            let facts = [device.name.clone(), device.total_bytes.map(|total| bytes(total as i64))];
+            let facts: Vec<String> = facts.into_iter().flatten().collect();
+            let (facts, number) = (facts.join(", "), device.device.to_string());
+            match kinds.iter_mut().find(|(kind, _)| *kind == facts) {
+                Some((_, numbers)) => numbers.push(number),
+                None => kinds.push((facts, vec![number])),
+            }
+        }
+        for (facts, numbers) in kinds.iter().filter(|(facts, _)| !facts.is_empty()) {
+            let (plural, each) = if numbers.len() > 1 { ("s", " each") } else { ("", "") };
+            let _ = writeln!(out, "  device{plural} {}: {}{each}", numbers.join(", "), printable(facts));
+        }
+        if let Some(longest) = devices.iter().map(|device| device.interval_nanos).max() {
+            let every = longest.map_or_else(String::new, |nanos| format!(" every {}", duration(nanos)));
+            let _ = writeln!(out, "  used is sampled{every}: its peak is a lower bound");
         }
     }
 

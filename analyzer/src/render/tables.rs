@@ -39,6 +39,9 @@ pub fn summary_table(summary: &Summary) -> Table {
             row(of.device, "active", Some(&of.active), Some(of.end_active_bytes));
             row(of.device, "reserved", of.reserved.as_ref(), None);
         }
+        for of in &process.device_use {
+            row(of.device, "used", Some(&of.used), None);
+        }
         row(-1, "rss", process.rss.as_ref(), None);
     }
     table

@@ -1,11 +1,11 @@
-//! The three tables of a process as one stream in the order of `seq`.
+//! The tables of a process that make up its course as one stream in the order of `seq`.
 
 use std::iter::Peekable;
 
 use crate::error::Result;
 use crate::load::{CheckpointRow, EventBatch, EventRow, Rows, SampleRow};
 
-/// One row of any of the three.
+/// One row of any of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Record<'a> {
     /// Of `events`.
@@ -14,22 +14,28 @@ pub(super) enum Record<'a> {
     Checkpoint(&'a CheckpointRow),
     /// Of `samples`.
     Sample(&'a SampleRow),
+    /// Of `node_samples`.
+    NodeSample(&'a SampleRow),
 }
 
 /// Merges the rows of a process. At equal `seq` a checkpoint comes before the samples that were read at it.
 pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record<'_>)) -> Result<()> {
     let mut checkpoints = Queue { rows: rows.checkpoints().peekable() };
     let mut samples = Queue { rows: rows.samples().peekable() };
+    let mut node_samples = Queue { rows: rows.node_samples().peekable() };
     let mut others = |limit: u64, each: &mut dyn FnMut(Record<'_>)| -> Result<u64> {
         loop {
             let checkpoint = checkpoints.peek(|row| row.seq)?;
             let sample = samples.peek(|row| row.seq)?;
-            let next = checkpoint.min(sample);
+            let node_sample = node_samples.peek(|row| row.seq)?;
+            let next = checkpoint.min(sample).min(node_sample);
             if next >= limit {
                 return Ok(next);
             }
             // A sample that was read at a checkpoint bears its seq.
-            if checkpoint <= sample {
+            if node_sample < checkpoint.min(sample) {
+                node_samples.rows.next().transpose()?.iter().map(Record::NodeSample).for_each(&mut *each);
+            } else if checkpoint <= sample {
                 checkpoints.rows.next().transpose()?.iter().map(Record::Checkpoint).for_each(&mut *each);
             } else {
                 samples.rows.next().transpose()?.iter().map(Record::Sample).for_each(&mut *each);

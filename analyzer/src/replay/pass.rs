@@ -51,6 +51,8 @@ pub enum Observed<'a> {
     },
     /// A sample.
     Sample(&'a SampleRow),
+    /// A sample of the node or of one of its devices, which is of no process.
+    NodeSample(&'a SampleRow),
 }
 
 /// Something that learns from a replay.
@@ -220,6 +222,10 @@ impl Pass {
                 self.saw(row.seq, row.time_nanos);
                 self.sample(row);
                 observer.observe(&Observed::Sample(row));
+            }
+            Record::NodeSample(row) => {
+                self.saw(row.seq, row.time_nanos);
+                observer.observe(&Observed::NodeSample(row));
             }
         }
     }
