@@ -7,8 +7,10 @@
 mod batches;
 mod events;
 mod input;
+mod kineto;
 mod open;
 mod operators;
+mod phase_names;
 mod process;
 mod sites;
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::input::Input;
+use super::kineto;
 use super::process::ForeignProcess;
 use crate::error::{Error, Result};
 use tidegauge_schemas::layout::ProcessId;
@@ -58,8 +59,11 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<ForeignProcess>> {
 fn read(path: &Path) -> Result<Vec<ForeignProcess>> {
     let mut input = Input::open(path)?;
     let rank = rank_in_name(path).unwrap_or(0);
-    let _id = ProcessId { rank, process: 0 };
+    let id = ProcessId { rank, process: 0 };
     let start = input.peek()?;
+    if matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        return kineto::read(&mut input, id);
+    }
     let reason = if start.is_empty() { "it is empty" } else { "its content is of no kind that is known" };
     Err(Error::UnknownKind { reason: reason.to_owned(), path: path.to_owned() })
 }
