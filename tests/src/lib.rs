@@ -7,6 +7,7 @@ pub mod counts;
 pub mod deed;
 pub mod merging;
 pub mod no_space;
+pub mod profiler_trace;
 pub mod programs;
 pub mod signals;
 pub mod trace_builder;

@@ -11,6 +11,7 @@ mod event;
 mod header;
 mod nesting;
 mod operator_table;
+mod passes;
 mod phases;
 mod recording;
 mod rows;

@@ -19,6 +19,11 @@ struct OpenOperator {
     call: Call,
     own: Allocations,
     inner: Allocations,
+    /// Operators that it called.
+    children: u32,
+    /// The one that it called, if there is one so far and that has its name: own and inclusive. The profiler takes the two
+    /// for one, an operator that dispatches to itself.
+    twin: Option<(Allocations, Allocations)>,
 }
 
 /// What runs on a thread.
@@ -89,9 +94,14 @@ impl ThreadState {
                 while self.operators.last().is_some_and(|last| !is_around(&last.call, call)) {
                     self.close_last(table);
                 }
-                table.call(call.name);
-                let none = Allocations::default;
-                self.operators.push(OpenOperator { call: *call, own: none(), inner: none() });
+                if let Some(around) = self.operators.last_mut() {
+                    around.children += 1;
+                    if let Some((own, inclusive)) = around.twin.take() {
+                        table.add(around.call.name, &own, &inclusive);
+                    }
+                }
+                let (own, inner) = (Allocations::default(), Allocations::default());
+                self.operators.push(OpenOperator { call: *call, own, inner, children: 0, twin: None });
             }
         }
         while self.operators.last().is_some_and(|last| last.call.end_nanos < time_nanos) {
@@ -105,13 +115,20 @@ impl ThreadState {
     }
 
     fn close_last(&mut self, table: &mut OperatorTable) {
-        let Some(OpenOperator { call, own, mut inner }) = self.operators.pop() else { return };
-        table.own(call.name, &own);
+        let Some(OpenOperator { call, mut own, mut inner, twin, .. }) = self.operators.pop() else { return };
         inner.merge(&own);
-        table.inclusive(call.name, &inner);
-        if let Some(around) = self.operators.last_mut() {
-            around.inner.merge(&inner);
+        if let Some((twins_own, _)) = twin {
+            own.merge(&twins_own);
         }
+        let around = self.operators.last_mut();
+        if let Some(around) = around {
+            around.inner.merge(&inner);
+            if around.children == 1 && around.call.name == call.name {
+                around.twin = Some((own, inner));
+                return;
+            }
+        }
+        table.add(call.name, &own, &inner);
     }
 
     /// The site of what is running now.

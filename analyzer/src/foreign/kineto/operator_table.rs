@@ -1,7 +1,8 @@
 //! Calls and memory by operator, as `key_averages` of torch's profiler sums them up.
 //!
-//! As there, an operator that calls one of its own name counts what is allocated in that twice, and what was allocated
-//! outside of all operators stands under `[memory]`. Other than there, only what the operator's own thread allocates counts.
+//! As there, an operator that calls one of its own name besides others counts what is allocated in that twice, and what was
+//! allocated outside of all operators stands under `[memory]`. Other than there, only what the operator's own thread
+//! allocates counts, and Python functions take nothing from the operators and annotations around them.
 
 use std::collections::BTreeMap;
 
@@ -86,20 +87,12 @@ pub(super) struct OperatorTable {
 }
 
 impl OperatorTable {
-    pub(super) fn call(&mut self, name: NameId) {
-        self.rows.entry(name).or_default().calls += 1;
-    }
-
-    pub(super) fn own(&mut self, name: NameId, allocations: &Allocations) {
-        if !allocations.0.is_empty() {
-            self.rows.entry(name).or_default().own.merge(allocations);
-        }
-    }
-
-    pub(super) fn inclusive(&mut self, name: NameId, allocations: &Allocations) {
-        if !allocations.0.is_empty() {
-            self.rows.entry(name).or_default().inclusive.merge(allocations);
-        }
+    /// A call that is over.
+    pub(super) fn add(&mut self, name: NameId, own: &Allocations, inclusive: &Allocations) {
+        let row = self.rows.entry(name).or_default();
+        row.calls += 1;
+        row.own.merge(own);
+        row.inclusive.merge(inclusive);
     }
 
     /// An allocation outside of all operators.

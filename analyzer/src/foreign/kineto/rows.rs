@@ -142,6 +142,10 @@ fn say(process: &mut ForeignProcess, memory: &[Memory], phases: &Phases) {
         "the part of the program that was profiled: allocations of {}",
         render::duration(span_nanos)
     ));
+    if memory.iter().any(|row| row.device >= 0) {
+        let sizes = "sizes on accelerators are of the allocator's blocks, rounded up from what was requested";
+        process.coverage.push(sizes.to_owned());
+    }
     if phases.are_derived {
         let what = "phases backward and, before it in a step, forward are told by autograd's operators";
         process.coverage.push(what.to_owned());

@@ -39,11 +39,6 @@ impl Texts {
     pub(super) fn get(&self, number: u32) -> &[u8] {
         self.written.get(number as usize).map_or(b"", |written| written)
     }
-
-    /// All texts as they are written, by number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.written.iter().map(|written| &**written)
-    }
 }
 
 #[cfg(test)]

@@ -37,23 +37,25 @@ pub(super) fn of_account(process: &mut ForeignProcess, device: i16, books: &Book
             render::bytes(account.initial_bytes)
         ));
     }
-    if account.without_addresses > 0 {
-        process.note(format!(
-            "{name}: {} events have no address (a trace of 2021): each free is taken to be of the newest block of its size",
-            account.without_addresses
-        ));
+    let initial = render::bytes(account.initial_bytes);
+    let sum = format!("the curve is their sum, from {initial} on");
+    let pairs = "each free is taken to be of the newest block of its size";
+    let (totals, addresses) = (account.without_totals, account.without_addresses);
+    match (totals, addresses) {
+        (0, 0) => {}
+        (0, count) => process.note(format!("{name}: {count} events have no address: {pairs}")),
+        (count, 0) => {
+            process.note(format!("{name}: {count} events do not tell what was allocated in all: {sum}"));
+        }
+        _ => process.note(format!(
+            "{name}: {addresses} events have no address and {totals} do not tell what was allocated in all, as in traces of \
+             2021: {sum}, and {pairs}"
+        )),
     }
     if account.unpaired_frees > 0 {
         process.note(format!(
             "{name}: {} frees are of no block of that size: they lower the curve, and blocks that are gone may seem alive",
             account.unpaired_frees
-        ));
-    }
-    if account.without_totals > 0 {
-        process.note(format!(
-            "{name}: {} events do not tell what was allocated in all: the curve is their sum, from {} on",
-            account.without_totals,
-            render::bytes(account.initial_bytes)
         ));
     }
     if account.known_initial_bytes > account.initial_bytes {
