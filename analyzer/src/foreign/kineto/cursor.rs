@@ -54,13 +54,14 @@ impl<'a> Cursor<'a> {
     /// The first byte that is no white space; it is still to be read.
     #[inline]
     pub(super) fn peek(&mut self) -> Parsed<u8> {
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                Some(byte) => return Ok(*byte),
-                None => return Err(Stop::More),
+        let bytes = self.bytes;
+        while self.at < bytes.len() {
+            match bytes[self.at] {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return Ok(byte),
             }
         }
+        Err(Stop::More)
     }
 
     /// Reads that byte, white space before it.
@@ -157,11 +158,12 @@ impl<'a> Cursor<'a> {
     /// Passes over a number or a word such as `null`, behind which something else has to come.
     #[inline]
     fn pass_word(&mut self) -> Parsed<()> {
-        while let Some(byte) = self.bytes.get(self.at) {
-            if !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-')) {
-                return Ok(());
+        let bytes = self.bytes;
+        while self.at < bytes.len() {
+            match bytes[self.at] {
+                b'0'..=b'9' | b'.' | b'-' | b'+' | b'a'..=b'z' | b'A'..=b'Z' => self.at += 1,
+                _ => return Ok(()),
             }
-            self.at += 1;
         }
         Err(Stop::More)
     }
@@ -172,7 +174,8 @@ impl<'a> Cursor<'a> {
         let mut levels: u128 = 0;
         let mut depth = 0;
         let bytes = self.bytes;
-        while let Some(&byte) = bytes.get(self.at) {
+        while self.at < bytes.len() {
+            let byte = bytes[self.at];
             self.at += 1;
             match byte {
                 b'"' => self.pass_string()?,
@@ -205,27 +208,41 @@ impl<'a> Cursor<'a> {
     fn pass_string(&mut self) -> Parsed<()> {
         const ONES: u64 = u64::MAX / 255;
         const HIGH: u64 = ONES << 7;
-        // The high bit of each byte that is zero, and maybe of some above it.
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+        let bytes = self.bytes;
+        let mut at = self.at;
         loop {
-            while let Some(word) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
-                let word = u64::from_le_bytes(*word);
-                let found = zero(word ^ (ONES * b'"' as u64)) | zero(word ^ (ONES * b'\\' as u64));
+            while at + 8 <= bytes.len() {
+                let eight = [
+                    bytes[at],
+                    bytes[at + 1],
+                    bytes[at + 2],
+                    bytes[at + 3],
+                    bytes[at + 4],
+                    bytes[at + 5],
+                    bytes[at + 6],
+                    bytes[at + 7],
+                ];
+                let word = u64::from_le_bytes(eight);
+                let (quotes, escapes) = (word ^ (ONES * b'"' as u64), word ^ (ONES * b'\\' as u64));
+                // The high bit of each byte that is zero, and maybe of some above it.
+                let found = ((quotes.wrapping_sub(ONES) & !quotes) | (escapes.wrapping_sub(ONES) & !escapes)) & HIGH;
                 if found != 0 {
-                    self.at += (found.trailing_zeros() / 8) as usize;
+                    at += (found.trailing_zeros() / 8) as usize;
                     break;
                 }
-                self.at += 8;
+                at += 8;
             }
-            match self.bytes.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
+            if at >= bytes.len() {
+                return Err(Stop::More);
+            }
+            match bytes[at] {
+                b'"' => {
+                    self.at = at + 1;
                     return Ok(());
                 }
                 // Whatever is escaped, it does not end the string.
-                Some(b'\\') => self.at += 2,
-                Some(_) => self.at += 1,
-                None => return Err(Stop::More),
+                b'\\' => at += 2,
+                _ => at += 1,
             }
         }
     }
@@ -239,9 +256,10 @@ pub(super) fn integer(number: &[u8]) -> Option<i64> {
         all => (false, all),
     };
     let mut value: i64 = 0;
-    for (at, byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => value = value.checked_mul(10)?.checked_sub(i64::from(byte - b'0'))?,
+    #[allow(clippy::needless_range_loop, reason = "as fast in builds that do not inline iterators")]
+    for at in 0..digits.len() {
+        match digits[at] {
+            byte @ b'0'..=b'9' => value = value.checked_mul(10)?.checked_sub(i64::from(byte - b'0'))?,
             b'.' if at > 0 && digits[at + 1..].iter().all(u8::is_ascii_digit) => break,
             _ => return real(number).map(|real| real as i64),
         }
