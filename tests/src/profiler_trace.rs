@@ -45,7 +45,9 @@ pub fn write(out: impl Write, bytes: u64) -> io::Result<Written> {
     while trace.written.bytes < bytes {
         trace.step()?;
     }
-    trace.put("\n  ],\n  \"traceName\": \"trace.json\",\n  \"baseTimeNanoseconds\": 1751410836000000000\n}\n")?;
+    trace.put(
+        "\n  ],\n  \"traceName\": \"trace.json\",\n  \"baseTimeNanoseconds\": 1751410836000000000\n}\n",
+    )?;
     trace.out.flush()?;
     Ok(trace.written)
 }
@@ -91,14 +93,18 @@ impl<W: Write> Trace<W> {
     fn operator(&mut self, name: &str, inner: &str, layer: u64, memory: &[(u64, i64)]) -> io::Result<()> {
         let begin = self.nanos;
         let id = self.written.events;
-        for (depth, function) in ["forward", "_wrapped_call_impl", "_call_impl", "linear"].iter().enumerate() {
+        for (depth, function) in ["forward", "_wrapped_call_impl", "_call_impl", "linear"].iter().enumerate()
+        {
             let (offset, line) = (depth as u64 * 100, 100 + layer);
             self.call(
                 "python_function",
                 &format!("torch/nn/modules/module.py({line}): {function}"),
                 begin + offset,
                 20_000 - 2 * offset,
-                &format!("\"Python parent id\": {id}, \"Python id\": {}, \"finished\": true, \"Ev Idx\": {id}", id + 1),
+                &format!(
+                    "\"Python parent id\": {id}, \"Python id\": {}, \"finished\": true, \"Ev Idx\": {id}",
+                    id + 1
+                ),
             )?;
         }
         let args = format!(
@@ -111,7 +117,13 @@ impl<W: Write> Trace<W> {
         for (number, (address, bytes)) in memory.iter().enumerate() {
             self.memory(begin + 2000 + number as u64 * 10, *address, *bytes)?;
         }
-        self.call("cuda_runtime", "cudaLaunchKernel", begin + 5000, 4000, &format!("\"External id\": {id}, \"cbid\": 211, \"correlation\": {id}"))?;
+        self.call(
+            "cuda_runtime",
+            "cudaLaunchKernel",
+            begin + 5000,
+            4000,
+            &format!("\"External id\": {id}, \"cbid\": 211, \"correlation\": {id}"),
+        )?;
         let at = Self::time(begin + 5000);
         self.event(&format!(
             "\"ph\": \"s\", \"id\": {id}, \"pid\": 14646, \"tid\": 14646, \"ts\": {at}, \"cat\": \"ac2g\", \"name\": \"ac2g\""
@@ -138,7 +150,8 @@ impl<W: Write> Trace<W> {
         }
         let workspace = address(LAYERS);
         for layer in (0..LAYERS).rev() {
-            let memory = [(workspace, BATCH_BYTES), (workspace, -BATCH_BYTES), (address(layer), -BATCH_BYTES)];
+            let memory =
+                [(workspace, BATCH_BYTES), (workspace, -BATCH_BYTES), (address(layer), -BATCH_BYTES)];
             self.operator("autograd::engine::evaluate_function: AddmmBackward0", "aten::mm", layer, &memory)?;
         }
         self.operator("Optimizer.step#SGD.step", "aten::add_", 0, &[])?;

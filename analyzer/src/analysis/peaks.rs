@@ -156,7 +156,12 @@ pub fn step_window(process: &Process, step: i64) -> Result<Option<Window>> {
 }
 
 /// What is allocated and in no block that is known has no key.
-fn group(device: i16, blocks: &[LiveBlock], allocated_bytes: i64, key: impl Fn(&LiveBlock) -> Option<String>) -> Vec<PeakGroup> {
+fn group(
+    device: i16,
+    blocks: &[LiveBlock],
+    allocated_bytes: i64,
+    key: impl Fn(&LiveBlock) -> Option<String>,
+) -> Vec<PeakGroup> {
     let mut groups: HashMap<Option<String>, PeakGroup> = HashMap::new();
     for live in blocks {
         let key = key(live);

@@ -61,7 +61,8 @@ fn read(path: &Path) -> Result<Vec<ForeignProcess>> {
     let rank = rank_in_name(path).unwrap_or(0);
     let id = ProcessId { rank, process: 0 };
     let start = input.peek()?;
-    if matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    if matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return kineto::read(&mut input, id);
     }
     let reason = if start.is_empty() { "it is empty" } else { "its content is of no kind that is known" };

@@ -7,7 +7,8 @@ use crate::analysis::SiteRow;
 #[must_use]
 pub fn sites_table(rows: &[SiteRow]) -> Table {
     // A column of which nothing is known is for data.
-    let heading = |is_known: fn(&SiteRow) -> bool, heading| if rows.iter().any(is_known) { heading } else { "" };
+    let heading =
+        |is_known: fn(&SiteRow) -> bool, heading| if rows.iter().any(is_known) { heading } else { "" };
     let mut table = Table::new(&[
         ("site", "Site"),
         ("device", "Device"),

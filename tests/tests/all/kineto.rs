@@ -137,9 +137,10 @@ fn a_bare_list_an_object_and_other_orders_of_keys_are_the_same() {
 #[test]
 fn times_are_exact_and_since_1970() {
     let event = |ts: &str| {
+        let address = ts.len();
         format!(
             "{{\"ph\":\"i\",\"name\":\"[memory]\",\"pid\":1,\"tid\":1,\"ts\":{ts},\
-             \"args\":{{\"Bytes\":1,\"Addr\":1,\"Device Type\":0}}}}"
+             \"args\":{{\"Bytes\":1,\"Addr\":{address},\"Device Type\":0}}}}"
         )
     };
     let times = |text: &str| -> Vec<i64> { rows(&open(text)).iter().map(|row| row.time_nanos).collect() };
@@ -171,7 +172,8 @@ fn events_are_sorted_by_time_and_those_of_one_moment_stay_in_order() {
 #[test]
 fn what_was_there_before_is_known_by_the_first_total() {
     // 1000 before: 300 of it in a block that is freed here, whose address is used again later.
-    let trace = Trace::new().gpu(1.0, 1, 50, 1050, 2000).gpu(2.0, 9, -300, 750, 2000).gpu(3.0, 9, 20, 770, 2000);
+    let trace =
+        Trace::new().gpu(1.0, 1, 50, 1050, 2000).gpu(2.0, 9, -300, 750, 2000).gpu(3.0, 9, 20, 770, 2000);
     let source = trace.open();
     let (outcome, curve) = replayed(&source);
     let device = &outcome.devices[0];
@@ -181,7 +183,11 @@ fn what_was_there_before_is_known_by_the_first_total() {
     assert_eq!(device.reserved_peak.unwrap().bytes, 2000);
     assert_eq!(device.reserved_peak.unwrap().event_index, None, "it was so at the start");
     let after: Vec<i64> = curve.iter().map(|(_, allocated, _)| *allocated).collect();
-    assert_eq!(after, [700, 1000, 1000, 1050, 750, 770], "the unknown rest, the block, reserved, then events");
+    assert_eq!(
+        after,
+        [700, 1000, 1000, 1050, 750, 770],
+        "the unknown rest, the block, reserved, then events"
+    );
     let coverage = &source.processes[0].foreign().unwrap().coverage;
     let said = "device 0: preceded by 1000 B already allocated, 300 B of it in blocks that are freed later";
     assert!(coverage.iter().any(|line| line == said), "{coverage:?}");
@@ -204,7 +210,9 @@ fn books_in_which_more_is_freed_than_was_there_are_said() {
     assert_eq!(outcome.devices[0].initial_bytes, 100);
     assert_eq!(outcome.devices[0].allocated_peak.bytes, 200, "not the 250 of the block and the sum");
     assert_eq!(curve.last().unwrap().1, 50);
-    assert!(source.warnings()[0].contains("blocks of 150 B are freed that were there before, and only 100 B"));
+    assert!(
+        source.warnings()[0].contains("blocks of 150 B are freed that were there before, and only 100 B")
+    );
 }
 
 #[test]
@@ -224,7 +232,10 @@ fn the_curve_follows_totals_that_no_event_explains() {
     assert_eq!(device.end_allocated_bytes, 250);
     assert_eq!(device.events, 4, "what balances books is no event");
     let [warning] = &*source.warnings() else { panic!("{:?}", source.warnings()) };
-    assert!(warning.contains("changes 2 times by what no event says (+500 B and −400 B in all)"), "{warning}");
+    assert!(
+        warning.contains("changes 2 times by what no event says (+500 B and −400 B in all)"),
+        "{warning}"
+    );
 }
 
 #[test]
@@ -253,7 +264,9 @@ fn reserved_follows_its_total_without_shifting_the_events() {
     let peak = device.reserved_peak.unwrap();
     assert_eq!((peak.bytes, peak.event_index), (400, Some(3)));
     assert_eq!((device.allocated_peak.bytes, device.allocated_peak.event_index), (40, Some(3)));
-    assert!(curve.iter().all(|(_, allocated, reserved)| reserved.is_none_or(|reserved| *allocated <= reserved)));
+    assert!(
+        curve.iter().all(|(_, allocated, reserved)| reserved.is_none_or(|reserved| *allocated <= reserved))
+    );
 }
 
 #[test]
@@ -279,9 +292,7 @@ fn without_totals_the_curve_is_the_sum_and_blocks_are_paired_by_size() {
 
 #[test]
 fn devices_have_books_of_their_own() {
-    let memory = |kind: i64, id: i64, bytes: i64| {
-        json!({"Device Type": kind, "Device Id": id, "Addr": 4096, "Bytes": bytes, "Total Allocated": bytes, "Total Reserved": 0})
-    };
+    let memory = |kind: i64, id: i64, bytes: i64| json!({"Device Type": kind, "Device Id": id, "Addr": 4096, "Bytes": bytes, "Total Allocated": bytes, "Total Reserved": 0});
     let trace = Trace::new().memory(1, 1.0, memory(0, -1, 5)).memory(1, 2.0, memory(6, 3, 7));
     let (outcome, _) = replayed(&trace.memory(1, 3.0, memory(1, 0, 9)).open());
     let mut peaks: Vec<_> =
@@ -315,7 +326,8 @@ fn a_site_is_the_innermost_operator_that_does_more_than_allocate() {
     assert_eq!(site_of(&source, 4), "", "another thread's operator is not around it, and a step is no site");
     let sites = &source.processes[0].foreign().unwrap().sites;
     let site = sites.iter().find(|(_, site)| site.name == "aten::addmm").unwrap().1;
-    let expected = "aten::empty\naten::addmm\naten::linear\nnn.Module: Linear_0\nforward at model.py:12\nmy part";
+    let expected =
+        "aten::empty\naten::addmm\naten::linear\nnn.Module: Linear_0\nforward at model.py:12\nmy part";
     assert_eq!(sites.stack_text(site).unwrap(), expected);
 }
 
@@ -351,8 +363,13 @@ fn annotations_are_steps_and_phases_and_moments_on_their_edges_are_inside() {
     let mut phases = PhaseTable::new(Window::ALL);
     let outcome = replay(&source.processes[0], Window::ALL, &mut phases).unwrap();
     let rows = phases.finish(&outcome);
-    let found: Vec<_> = rows.iter().map(|row| (row.phase.as_str(), row.memory.as_ref().unwrap().peak_bytes)).collect();
-    assert_eq!(found, [("forward", 10), ("optimizer", 30)], "where one ends as the next begins it is the next one's");
+    let found: Vec<_> =
+        rows.iter().map(|row| (row.phase.as_str(), row.memory.as_ref().unwrap().peak_bytes)).collect();
+    assert_eq!(
+        found,
+        [("forward", 10), ("optimizer", 30)],
+        "where one ends as the next begins it is the next one's"
+    );
     let mut steps = analysis::StepTable::new(Window::ALL);
     let outcome = replay(&source.processes[0], Window::ALL, &mut steps).unwrap();
     let steps: Vec<_> = steps.finish(&outcome).iter().map(|row| (row.step, row.end_bytes)).collect();
@@ -452,7 +469,8 @@ fn operators_are_summed_up_as_the_profiler_does() {
 fn the_command_prints_operators_and_sites_of_a_trace_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
-    let trace = Trace::new().operator("aten::mm", 0.0, 5.0).operator("aten::relu", 6.0, 7.0).gpu(1.0, 1, 64, 64, 64);
+    let trace =
+        Trace::new().operator("aten::mm", 0.0, 5.0).operator("aten::relu", 6.0, 7.0).gpu(1.0, 1, 64, 64, 64);
     std::fs::write(&path, trace.json()).unwrap();
     let json = |arguments: &[&str]| -> Value {
         let mut command = program("tidegauge");
@@ -484,7 +502,15 @@ fn the_command_prints_operators_and_sites_of_a_trace_too() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|row| json!([row["site"], row["allocations"], row["self_bytes"], row["inclusive_bytes"], row["inclusive_allocated_bytes"]]))
+        .map(|row| {
+            json!([
+                row["site"],
+                row["allocations"],
+                row["self_bytes"],
+                row["inclusive_bytes"],
+                row["inclusive_allocated_bytes"]
+            ])
+        })
         .collect();
     assert_eq!(
         found,
@@ -500,12 +526,12 @@ fn the_command_prints_operators_and_sites_of_a_trace_too() {
 
 #[test]
 fn processes_of_one_file_are_apart_and_the_rank_is_the_contents() {
-    let event = |pid: i64, bytes: i64| {
-        json!({"ph": "i", "name": "[memory]", "pid": pid, "tid": 1, "ts": pid, "args": {"Bytes": bytes, "Addr": 1, "Device Type": 0}})
-    };
+    let event = |pid: i64, bytes: i64| json!({"ph": "i", "name": "[memory]", "pid": pid, "tid": 1, "ts": pid, "args": {"Bytes": bytes, "Addr": 1, "Device Type": 0}});
     let name = json!({"ph": "M", "name": "process_name", "pid": 30, "args": {"name": "python3"}});
     let events = json!([event(30, 5), event(20, 7), name]);
-    let text = json!({"distributedInfo": {"rank": 4, "world_size": 8}, "host_name": "h", "traceEvents": events}).to_string();
+    let text =
+        json!({"distributedInfo": {"rank": 4, "world_size": 8}, "host_name": "h", "traceEvents": events})
+            .to_string();
     let source = open_named(&text, "rank2.json");
     let found: Vec<_> = source
         .processes
@@ -522,11 +548,20 @@ fn processes_of_one_file_are_apart_and_the_rank_is_the_contents() {
 
 #[derive(Debug, Clone)]
 enum Action {
-    Alloc { device: usize, bytes: i64 },
+    Alloc {
+        device: usize,
+        bytes: i64,
+    },
     /// The n-th of the blocks that are alive.
-    Free { device: usize, nth: usize },
+    Free {
+        device: usize,
+        nth: usize,
+    },
     /// What no event tells.
-    Hidden { device: usize, bytes: i64 },
+    Hidden {
+        device: usize,
+        bytes: i64,
+    },
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {

@@ -50,9 +50,12 @@ fn naive(path: &Path) -> BTreeMap<i64, Vec<(i64, Option<i64>, Option<i64>)>> {
 
 /// The highest of a series and where it is first; nowhere, if it is not above what was there before.
 fn first_highest(before: i64, series: impl Iterator<Item = i64>) -> (i64, Option<u64>) {
-    series.zip(0..).fold((before, None), |highest, (value, at)| {
-        if value > highest.0 { (value, Some(at)) } else { highest }
-    })
+    series.zip(0..).fold(
+        (before, None),
+        |highest, (value, at)| {
+            if value > highest.0 { (value, Some(at)) } else { highest }
+        },
+    )
 }
 
 #[test]
@@ -111,7 +114,11 @@ fn every_figure_of_the_reference_is_met() {
             compare("initial", Some(of.initial_bytes), Some(before));
             compare("end", Some(of.end_allocated_bytes), Some(before + expected["net"].as_i64().unwrap()));
             let reserved = of.reserved.as_ref();
-            compare("reserved peak", reserved.map(|peak| peak.bytes), expected["max_total_reserved"].as_i64());
+            compare(
+                "reserved peak",
+                reserved.map(|peak| peak.bytes),
+                expected["max_total_reserved"].as_i64(),
+            );
             // Where the peaks are is not in the reference: a naive reader says it.
             let mut sum = before;
             let curve = rows.iter().map(|(bytes, total, _)| {
@@ -171,9 +178,12 @@ fn what_a_real_trace_says_of_the_program_is_found() {
     let (source, found) = open("kineto-2021-no-addr.json.gz");
     assert_eq!(names(&found, -1), counted(&["data", "zero_grad", "forward", "backward", "optimizer"], 6));
     assert_eq!(source.warnings().len(), 2, "one for each device: no addresses, no totals");
-    let convolution = source.processes[0].foreign().unwrap().sites.iter().find(|(_, site)| {
-        site.name == "aten::cudnn_convolution"
-    });
+    let convolution = source.processes[0]
+        .foreign()
+        .unwrap()
+        .sites
+        .iter()
+        .find(|(_, site)| site.name == "aten::cudnn_convolution");
     let sites = &source.processes[0].foreign().unwrap().sites;
     let stack = sites.stack_text(convolution.unwrap().1).unwrap();
     assert!(stack.lines().any(|line| line.contains("resnet50_profiler") && line.contains(".py:")), "{stack}");

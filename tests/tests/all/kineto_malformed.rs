@@ -91,7 +91,7 @@ fn what_is_no_json_is_said_with_its_place() {
     let cases = [
         (SMALL.replace("\"dur\": 4,", "\"dur\": 4;"), "4;", 1),
         (SMALL.replace("]}},\n", "]}}\n"), "\n  {\"ph\": \"i\"", 3),
-        (SMALL.replace("[1, \"}", "[1, ]} \"}"), "]} \"}", 1),
+        (SMALL.replace("[1, \"}", "[1, ]} \"}"), "]} \"}", 3),
         (SMALL.replace("\"traceEvents\": [", "\"traceEvents\": 7, \"x\": ["), "7, \"x\"", 0),
         (format!("{SMALL} {{}}"), " {}", 1),
     ];
@@ -146,6 +146,9 @@ fn a_trace_of_any_length_is_what_was_written() {
     };
     let found = process.events().chunks().flatten().filter(|row| is_memory(row)).count() as u64;
     assert_eq!(found, written.memory_events);
-    assert_eq!(process.checkpoints().iter().filter(|row| row.step.is_some()).count() as u64, 2 * written.steps);
+    assert_eq!(
+        process.checkpoints().iter().filter(|row| row.step.is_some()).count() as u64,
+        2 * written.steps
+    );
     assert!(Path::new(&path).exists());
 }

@@ -40,6 +40,18 @@ enum Slot {
     Freed,
 }
 
+/// Events of one time, of which the order is not known.
+#[derive(Debug, Default)]
+struct Moment {
+    time_nanos: i64,
+    /// What was allocated before it.
+    before_bytes: i64,
+    /// What its events add up to.
+    sum_bytes: i64,
+    /// What was allocated in all after each of them.
+    totals: Vec<i64>,
+}
+
 /// Follows one device from event to event.
 #[derive(Debug, Default)]
 pub(super) struct Books {
@@ -56,8 +68,7 @@ pub(super) struct Books {
     /// Made-up addresses of live blocks by size, the newest last.
     by_size: HashMap<i64, Vec<u64>>,
     made_up: u64,
-    /// Unexplained change within the current moment, in which the order of events is not known.
-    moment: (i64, i64),
+    moment: Moment,
 }
 
 impl Books {
@@ -90,6 +101,7 @@ impl Books {
         let known_bytes = books.opening.iter().fold(0i64, |sum, (_, size)| sum.saturating_add(*size));
         books.account.known_initial_bytes = known_bytes;
         books.account.initial_bytes = first_total.unwrap_or(known_bytes.max(-lowest));
+        books.moment.before_bytes = books.account.initial_bytes;
         books.told_bytes = books.account.initial_bytes;
         books.replayed_bytes = books.account.initial_bytes;
         books.slots = books.opening.iter().map(|(address, size)| (*address, Slot::Live(*size))).collect();
@@ -121,7 +133,13 @@ impl Books {
     }
 
     /// Tells the rows that an event stands for: its own, and around it what puts the curves right.
-    pub(super) fn tell(&mut self, memory: &Memory, time_nanos: i64, thread: u32, mut tell: impl FnMut(&ForeignEvent)) {
+    pub(super) fn tell(
+        &mut self,
+        memory: &Memory,
+        time_nanos: i64,
+        thread: u32,
+        mut tell: impl FnMut(&ForeignEvent),
+    ) {
         let own = ForeignEvent {
             time_nanos,
             device: memory.device,
@@ -135,9 +153,8 @@ impl Books {
             site: 0,
             ..own
         };
-        let told_bytes = memory
-            .total_allocated()
-            .unwrap_or_else(|| self.told_bytes.saturating_add(memory.bytes));
+        let told_bytes =
+            memory.total_allocated().unwrap_or_else(|| self.told_bytes.saturating_add(memory.bytes));
         self.compare(memory, told_bytes);
         if let (Some(before), Some(now)) = (self.reserved_bytes, memory.total_reserved()) {
             // Memory is taken from the device before it is handed out.
@@ -161,28 +178,38 @@ impl Books {
         self.replayed_bytes = told_bytes;
     }
 
-    /// The moment is over: what is left of it unexplained counts.
+    /// The moment is over: if no order of its events explains what is allocated, that counts.
     pub(super) fn close_moment(&mut self) {
-        let (_, missing_bytes) = std::mem::take(&mut self.moment);
-        if missing_bytes > 0 {
-            self.account.unexplained_rise_bytes =
-                self.account.unexplained_rise_bytes.saturating_add(missing_bytes);
-        } else {
-            self.account.unexplained_fall_bytes =
-                self.account.unexplained_fall_bytes.saturating_add(-missing_bytes);
+        let moment = &mut self.moment;
+        let Some(&last_bytes) = moment.totals.last() else { return };
+        let explained_bytes = moment.before_bytes.saturating_add(moment.sum_bytes);
+        moment.sum_bytes = 0;
+        if moment.totals.contains(&explained_bytes) {
+            moment.before_bytes = explained_bytes;
+            moment.totals.clear();
+            return;
         }
-        self.account.unexplained += u64::from(missing_bytes != 0);
+        moment.before_bytes = last_bytes;
+        moment.totals.clear();
+        let missing_bytes = last_bytes.saturating_sub(explained_bytes);
+        let account = &mut self.account;
+        let sum = if missing_bytes > 0 {
+            &mut account.unexplained_rise_bytes
+        } else {
+            &mut account.unexplained_fall_bytes
+        };
+        *sum = sum.saturating_add(missing_bytes.saturating_abs());
+        account.unexplained += 1;
     }
 
-    /// Sets Total Allocated against the event's own size. Events of one moment may be in another order than they happened:
-    /// what is made up for within it is no gap.
+    /// Sets Total Allocated against the events' own sizes.
     fn compare(&mut self, memory: &Memory, told_bytes: i64) {
-        if self.moment.0 != memory.time_nanos {
+        if self.moment.time_nanos != memory.time_nanos {
             self.close_moment();
-            self.moment.0 = memory.time_nanos;
+            self.moment.time_nanos = memory.time_nanos;
         }
-        let explained_bytes = self.told_bytes.saturating_add(memory.bytes);
-        self.moment.1 = self.moment.1.saturating_add(told_bytes.saturating_sub(explained_bytes));
+        self.moment.sum_bytes = self.moment.sum_bytes.saturating_add(memory.bytes);
+        self.moment.totals.push(told_bytes);
     }
 
     /// The event's row, kind and address, and what replay will make of it.

@@ -225,7 +225,8 @@ impl<'a> Cursor<'a> {
                 let word = u64::from_le_bytes(eight);
                 let (quotes, escapes) = (word ^ (ONES * b'"' as u64), word ^ (ONES * b'\\' as u64));
                 // The high bit of each byte that is zero, and maybe of some above it.
-                let found = ((quotes.wrapping_sub(ONES) & !quotes) | (escapes.wrapping_sub(ONES) & !escapes)) & HIGH;
+                let found =
+                    ((quotes.wrapping_sub(ONES) & !quotes) | (escapes.wrapping_sub(ONES) & !escapes)) & HIGH;
                 if found != 0 {
                     at += (found.trailing_zeros() / 8) as usize;
                     break;
@@ -265,13 +266,18 @@ pub(super) fn integer(number: &[u8]) -> Option<i64> {
         }
     }
     // Counted down, since the lowest number has no positive counterpart.
-    if digits.is_empty() || is_negative { Some(value).filter(|_| !digits.is_empty()) } else { value.checked_neg() }
+    if digits.is_empty() || is_negative {
+        Some(value).filter(|_| !digits.is_empty())
+    } else {
+        value.checked_neg()
+    }
 }
 
 /// Microseconds as nanoseconds, exactly: a double has not enough digits for microseconds since 1970 with decimals.
 #[inline]
 pub(super) fn nanos(micros: &[u8]) -> Option<i64> {
-    let point = micros.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-').unwrap_or(micros.len());
+    let point =
+        micros.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-').unwrap_or(micros.len());
     let (whole, decimals) = micros.split_at(point);
     let whole = integer(whole)?.checked_mul(1000)?;
     let Some((b'.', decimals)) = decimals.split_first() else {

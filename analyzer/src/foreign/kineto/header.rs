@@ -29,7 +29,11 @@ impl Header {
         let is_wanted = key.ends_with("_version")
             || matches!(
                 &*key,
-                "baseTimeNanoseconds" | "deviceProperties" | "distributedInfo" | "host_name" | "profile_memory"
+                "baseTimeNanoseconds"
+                    | "deviceProperties"
+                    | "distributedInfo"
+                    | "host_name"
+                    | "profile_memory"
             );
         let Some(value) = is_wanted.then(|| serde_json::from_slice::<Value>(written).ok()).flatten() else {
             return;
@@ -80,13 +84,17 @@ mod tests {
     #[test]
     fn what_is_not_as_expected_is_not_known() {
         let mut header = Header::default();
-        header.take(b"deviceProperties", br#"[{"id": 1, "name": "B"}, {"id": 0, "totalGlobalMem": 8}, {"id": -1}, 5]"#);
+        header.take(
+            b"deviceProperties",
+            br#"[{"id": 1, "name": "B"}, {"id": 0, "totalGlobalMem": 8}, {"id": -1}, 5]"#,
+        );
         header.take(b"distributedInfo", br#"{"rank": 3, "world_size": "8"}"#);
         header.take(b"baseTimeNanoseconds", b"1751410836000000000");
         header.take(b"cuda_runtime_version", b"12040");
         header.take(b"host_name", b"nan");
         header.take(b"host_name", b"7");
-        let devices: Vec<_> = header.devices.iter().map(|device| (device.index, device.total_bytes)).collect();
+        let devices: Vec<_> =
+            header.devices.iter().map(|device| (device.index, device.total_bytes)).collect();
         assert_eq!(devices, [(0, Some(8)), (1, None)]);
         assert_eq!((header.rank, header.world_size), (Some(3), None));
         assert_eq!(header.base_nanos, 1_751_410_836_000_000_000);

@@ -72,8 +72,7 @@ fn ranges(calls: &[Call]) -> Vec<ThreadState> {
     for of_thread in calls.chunk_by(|one, two| one.thread == two.thread) {
         let thread = of_thread[0].thread as usize;
         threads.resize_with(thread + 1, ThreadState::default);
-        threads[thread] =
-            ThreadState { next: start, end: start + of_thread.len(), ..ThreadState::default() };
+        threads[thread] = ThreadState { next: start, end: start + of_thread.len(), ..ThreadState::default() };
         start += of_thread.len();
     }
     threads
@@ -82,7 +81,8 @@ fn ranges(calls: &[Call]) -> Vec<ThreadState> {
 impl ThreadState {
     /// Opens what begins up to a time, and closes what ends before it.
     fn advance(&mut self, calls: &[Call], time_nanos: i64, table: &mut OperatorTable) {
-        while let Some(call) = calls[..self.end].get(self.next).filter(|call| call.begin_nanos <= time_nanos) {
+        while let Some(call) = calls[..self.end].get(self.next).filter(|call| call.begin_nanos <= time_nanos)
+        {
             self.next += 1;
             self.site = None;
             if call.name.is_python() {
@@ -136,11 +136,12 @@ impl ThreadState {
         if let Some(site) = self.site {
             return site;
         }
-        // What began later is further inside.
+        // What began later is further inside; of what began at once, what ends first.
+        let depth = |call: &Call| (call.begin_nanos, Reverse(call.end_nanos));
         let mut names: Vec<NameId> = Vec::new();
         let mut python = self.python.iter().rev().peekable();
         for open in self.operators.iter().rev() {
-            while let Some(call) = python.next_if(|call| call.begin_nanos > open.call.begin_nanos) {
+            while let Some(call) = python.next_if(|call| depth(call) > depth(&open.call)) {
                 names.push(call.name);
             }
             names.push(open.call.name);
@@ -150,7 +151,8 @@ impl ThreadState {
         }
         names.extend(python.map(|call| call.name).take(MAX_FRAMES));
         names.truncate(MAX_FRAMES);
-        let call_stack = self.operators.iter().rev().map(|open| open.call.call_stack).find(|stack| *stack != 0);
+        let call_stack =
+            self.operators.iter().rev().map(|open| open.call.call_stack).find(|stack| *stack != 0);
         let site = stacks.site(&names, call_stack.unwrap_or(0));
         self.site = Some(site);
         site

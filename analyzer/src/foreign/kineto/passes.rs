@@ -23,9 +23,8 @@ struct Outermost<'a> {
 
 /// Passes among the calls of a process, which are sorted by thread and time; none where `spans`, what is marked, has some.
 pub(super) fn derive(calls: &[Call], names: &Texts, spans: &[Span]) -> Vec<Span> {
-    let has = |name: &str| {
-        spans.iter().any(|span| matches!(&span.mark, PhaseMark::Span(marked) if marked == name))
-    };
+    let has =
+        |name: &str| spans.iter().any(|span| matches!(&span.mark, PhaseMark::Span(marked) if marked == name));
     if has("backward") {
         return Vec::new();
     }
@@ -141,9 +140,9 @@ fn forward_before(pass: &Span, before_nanos: i64, own: &[&Call], marked: &[&Span
             start_nanos = start_nanos.max(span.end_nanos);
         }
     }
-    let first = own[own.partition_point(|call| call.begin_nanos < start_nanos)..].iter().find(|call| {
-        !cleared.iter().any(|(begin, end)| (*begin..=*end).contains(&call.begin_nanos))
-    })?;
+    let first = own[own.partition_point(|call| call.begin_nanos < start_nanos)..]
+        .iter()
+        .find(|call| !cleared.iter().any(|(begin, end)| (*begin..=*end).contains(&call.begin_nanos)))?;
     let is_before = first.begin_nanos < pass.begin_nanos;
     is_before.then(|| span(pass.thread, "forward", first.begin_nanos, pass.begin_nanos))
 }
@@ -166,7 +165,11 @@ mod tests {
 
     #[test]
     fn autograds_operators_are_known_by_name() {
-        for name in ["autograd::engine::evaluate_function: MmBackward0", "ReluBackward1", "torch::autograd::AccumulateGrad"] {
+        for name in [
+            "autograd::engine::evaluate_function: MmBackward0",
+            "ReluBackward1",
+            "torch::autograd::AccumulateGrad",
+        ] {
             assert!(is_autograd(name.as_bytes()), "{name}");
         }
         for name in ["aten::mm", "aten::threshold_backward", "Backward pass", "42"] {

@@ -110,7 +110,17 @@ fn lay_out(spans: &[Span], thread: u32, placed: &mut Vec<Placed>) {
             PhaseMark::Span(name) => (Some(name.clone()), None),
         };
         let kind = Some(kind);
-        CheckpointRow { seq: 0, time_nanos, kind, name, step, epoch: None, thread, value: None, batch_size: None }
+        CheckpointRow {
+            seq: 0,
+            time_nanos,
+            kind,
+            name,
+            step,
+            epoch: None,
+            thread,
+            value: None,
+            batch_size: None,
+        }
     };
     let end = |span: &Span, is_before: bool| {
         let kind = match span.mark {

@@ -98,9 +98,8 @@ fn push_rows(
     // From the end, so that what has become a row can be given back.
     memory.reverse();
     while let Some(row) = memory.pop() {
-        let comes_first = |placed: &phases::Placed| {
-            (placed.row.time_nanos, !placed.is_before) < (row.time_nanos, true)
-        };
+        let comes_first =
+            |placed: &phases::Placed| (placed.row.time_nanos, !placed.is_before) < (row.time_nanos, true);
         while let Some(mut placed) = checkpoints.next_if(comes_first) {
             placed.row.time_nanos += base_nanos;
             process.push_checkpoint(placed.row);
@@ -152,7 +151,9 @@ fn say(process: &mut ForeignProcess, memory: &[Memory], phases: &Phases) {
     }
     if phases.left_out_names > 0 {
         let names = phases.left_out_names;
-        process.note(format!("{names} annotations are of names that occur too often to be phases, and are none"));
+        process.note(format!(
+            "{names} annotations are of names that occur too often to be phases, and are none"
+        ));
     }
 }
 

@@ -59,7 +59,8 @@ impl<'a> Stacks<'a> {
     /// The site of what runs, innermost first, called from a Python stack of which the number is given, 0 for none.
     pub(super) fn site(&mut self, running: &[NameId], call_stack: u32) -> u32 {
         // A step is no part of a stack: what is called in each step alike is one site.
-        let running = || running.iter().filter(|name| !self.names.get(name.text()).starts_with(b"ProfilerStep#"));
+        let running =
+            || running.iter().filter(|name| !self.names.get(name.text()).starts_with(b"ProfilerStep#"));
         let running: Vec<NameId> = running().copied().collect();
         let mut stack: Vec<FrameId> = running.iter().map(|name| self.frame(*name)).collect();
         if call_stack != 0 {
@@ -104,8 +105,7 @@ impl<'a> Stacks<'a> {
 /// What a stack goes by: the innermost operator that does more than allocate; the outermost one where none does, since
 /// that is what the program called; else what the program has marked.
 fn name(running: &[NameId], names: &Texts) -> Option<String> {
-    let is_telling =
-        |name: &&[u8]| !ALLOCATING.iter().any(|allocating| allocating.as_bytes() == *name);
+    let is_telling = |name: &&[u8]| !ALLOCATING.iter().any(|allocating| allocating.as_bytes() == *name);
     let operators = || {
         let operators = running.iter().filter(|name| !name.is_python() && !name.is_annotation());
         operators.map(|name| names.get(name.text()))

@@ -30,7 +30,14 @@ pub(super) struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     pub(super) fn new(input: &'a mut Input) -> Self {
-        Self { input, buffer: Vec::with_capacity(2 * CHUNK_BYTES), start: 0, offset: 0, failure: None, events: 0 }
+        Self {
+            input,
+            buffer: Vec::with_capacity(2 * CHUNK_BYTES),
+            start: 0,
+            offset: 0,
+            failure: None,
+            events: 0,
+        }
     }
 
     /// Lets `read` read a value, again from its beginning with more content if that is not all there, and moves on.

@@ -14,7 +14,8 @@ pub(super) fn of_recording(process: &mut ForeignProcess, recording: &Recording) 
         ));
     }
     let types = &recording.device_types;
-    let shared = types.iter().filter(|(device, _)| types.iter().filter(|other| other.0 == *device).count() > 1);
+    let shared =
+        types.iter().filter(|(device, _)| types.iter().filter(|other| other.0 == *device).count() > 1);
     let mut shared: Vec<i16> = shared.map(|(device, _)| *device).filter(|device| *device >= 0).collect();
     shared.sort_unstable();
     shared.dedup();
