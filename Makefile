@@ -66,7 +66,7 @@ doc:
 
 # Figures, side by side in one run; minutes.
 bench:
-	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench on_off --bench long_run
+	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench kineto --bench on_off --bench long_run
 
 # The same for the Python package; needs `make python` and the environment of the tests.
 bench-python: python $(VENV)/ready

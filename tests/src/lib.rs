@@ -10,6 +10,7 @@ pub mod foreign_samples;
 pub mod merging;
 pub mod no_space;
 pub mod pickle_writer;
+pub mod profiler_trace;
 pub mod programs;
 pub mod signals;
 pub mod snapshot_maker;

@@ -11,6 +11,7 @@ mod noise_band;
 mod peaks;
 mod phase_table;
 mod run_figures;
+mod sites;
 mod step_table;
 mod summary;
 mod timeline;
@@ -24,6 +25,7 @@ pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, Moment, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
+pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
 pub use timeline::{

@@ -127,7 +127,7 @@ pub fn peaks(
             step,
             phase,
             allocated_bytes,
-            groups: group(device.device, &blocks, key),
+            groups: group(device.device, &blocks, allocated_bytes, key),
         });
     }
     found.sort_by_key(|peaks| peaks.device);
@@ -155,7 +155,13 @@ pub fn step_window(process: &Process, step: i64) -> Result<Option<Window>> {
     Ok(window)
 }
 
-fn group(device: i16, blocks: &[LiveBlock], key: impl Fn(&LiveBlock) -> Option<String>) -> Vec<PeakGroup> {
+/// What is allocated and in no block that is known has no key.
+fn group(
+    device: i16,
+    blocks: &[LiveBlock],
+    allocated_bytes: i64,
+    key: impl Fn(&LiveBlock) -> Option<String>,
+) -> Vec<PeakGroup> {
     let mut groups: HashMap<Option<String>, PeakGroup> = HashMap::new();
     for live in blocks {
         let key = key(live);
@@ -164,6 +170,11 @@ fn group(device: i16, blocks: &[LiveBlock], key: impl Fn(&LiveBlock) -> Option<S
         group.bytes += live.block.size_bytes;
         group.blocks += 1;
         group.largest_bytes = group.largest_bytes.max(live.block.size_bytes);
+    }
+    let rest_bytes = allocated_bytes - blocks.iter().map(|live| live.block.size_bytes).sum::<i64>();
+    if rest_bytes > 0 {
+        let unknown = PeakGroup { device, key: None, bytes: 0, blocks: 0, largest_bytes: 0 };
+        groups.entry(None).or_insert(unknown).bytes += rest_bytes;
     }
     let mut groups: Vec<PeakGroup> = groups.into_values().collect();
     groups.sort_by(|one, two| two.bytes.cmp(&one.bytes).then_with(|| one.key.cmp(&two.key)));

@@ -1,7 +1,8 @@
 //! What a person wants to know of a run first.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
 
@@ -223,11 +224,6 @@ pub(super) fn summarize(
     let (phases, (steps, counted)) = others;
     let mut warnings = outcome.anomalies.warnings();
     let site_names = Rows::new(process).site_names()?;
-    let named = |holder: &Holder| NamedHolder {
-        site: site_names.get(&holder.site).cloned(),
-        bytes: holder.bytes,
-        blocks: holder.blocks,
-    };
     let has_times = process.has_times();
     let named_peak = |peak: &Peak| {
         let summary = peak_summary(peak, &outcome);
@@ -241,7 +237,7 @@ pub(super) fn summarize(
         initial_active_bytes: device.initial_active_bytes,
         end_active_bytes: device.end_active_bytes,
         end_allocated_bytes: device.end_allocated_bytes,
-        holders: by_name(holders.finish(index).iter().map(named)),
+        holders: by_name(&holders.finish(index), device.allocated_peak.bytes, &site_names),
     };
     let shown = outcome.devices.iter().enumerate().filter(|(_, device)| shows(device.device));
     let mut devices: Vec<DeviceSummary> = shown.map(of_device).collect();
@@ -269,24 +265,6 @@ pub(super) fn summarize(
         steps,
     };
     Ok(Summarized { summary, warnings, outcome })
-}
-
-/// Sites of one name are one to a reader: stacks that differ only further out.
-fn by_name(holders: impl Iterator<Item = NamedHolder>) -> Vec<NamedHolder> {
-    let mut merged: Vec<NamedHolder> = Vec::new();
-    let mut places: HashMap<Option<String>, usize> = HashMap::new();
-    for holder in holders {
-        let place = *places.entry(holder.site.clone()).or_insert(merged.len());
-        match merged.get_mut(place) {
-            Some(same) => {
-                same.bytes += holder.bytes;
-                same.blocks += holder.blocks;
-            }
-            None => merged.push(holder),
-        }
-    }
-    merged.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
-    merged
 }
 
 /// A peak that was counted is higher than all that is kept: it is the peak.
@@ -321,6 +299,29 @@ fn cost(process: &Process) -> Option<Cost> {
     let info = process.info.as_ref()?;
     // Filled in when the trace is closed.
     (info.ended.is_some() && info.cost.records > 0).then_some(info.cost)
+}
+
+/// Holders by name: several stacks may go by one. What is in no block that is known has no site.
+fn by_name(holders: &[Holder], peak_bytes: i64, site_names: &FxHashMap<u32, String>) -> Vec<NamedHolder> {
+    let mut named: BTreeMap<Option<&str>, (i64, i64)> = BTreeMap::new();
+    let mut rest_bytes = peak_bytes;
+    for holder in holders {
+        let sum = named.entry(site_names.get(&holder.site).map(String::as_str)).or_default();
+        sum.0 += holder.bytes;
+        sum.1 += holder.blocks;
+        rest_bytes -= holder.bytes;
+    }
+    if rest_bytes > 0 {
+        named.entry(None).or_default().0 += rest_bytes;
+    }
+    let named = named.into_iter().map(|(site, (bytes, blocks))| NamedHolder {
+        site: site.map(str::to_owned),
+        bytes,
+        blocks,
+    });
+    let mut named: Vec<NamedHolder> = named.collect();
+    named.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
+    named
 }
 
 fn peak_summary(peak: &Peak, outcome: &Outcome) -> PeakSummary {

@@ -10,6 +10,7 @@ mod phases;
 mod plot;
 mod query;
 mod schema;
+mod sites;
 mod steps;
 mod summary;
 mod timeline;
@@ -38,6 +39,8 @@ enum Command {
     Phases(phases::Args),
     /// Step by step: peak, where, loss, batch size, time
     Steps(steps::Args),
+    /// Site by site, or operator by operator: calls, memory of its own and with what it called
+    Sites(sites::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Peaks(args) => peaks::run(&args),
         Command::Phases(args) => phases::run(&args),
         Command::Steps(args) => steps::run(&args),
+        Command::Sites(args) => sites::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),

@@ -1,6 +1,6 @@
 //! What a file is, by what its content begins with: names lie, and downloads lose theirs.
 
-use super::nvidia_smi;
+use super::{memory_timeline, nvidia_smi};
 
 /// The kinds that there are importers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ fn object_kind(text: &[u8]) -> Result<Kind, String> {
 fn array_kind(text: &[u8]) -> Result<Kind, String> {
     let element = text[1..].trim_ascii_start();
     match element.first() {
-        Some(b'[') => Ok(Kind::MemoryTimeline),
+        Some(b'[') if memory_timeline::is_start_of(text) => Ok(Kind::MemoryTimeline),
         // An empty list of events, or of segments: nothing either way.
         Some(b']') => Err("an empty list".to_owned()),
         Some(b'{') => {

@@ -8,6 +8,7 @@ mod batches;
 mod events;
 mod input;
 mod kind;
+mod kineto;
 mod memory_timeline;
 mod nvidia_smi;
 mod open;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::input::Input;
 use super::kind::{Kind, kind};
 use super::process::ForeignProcess;
-use super::{memory_timeline, nvidia_smi, snapshot};
+use super::{kineto, memory_timeline, nvidia_smi, snapshot};
 use crate::error::{Error, Result};
 use tidegauge_schemas::layout::ProcessId;
 

@@ -113,7 +113,7 @@ fn device_json(process: &ProcessSummary, device: &DeviceSummary) -> Value {
     let holders: Vec<Value> = device
         .holders
         .iter()
-        .map(|holder| json!({"site": holder.site, "bytes": holder.bytes, "blocks": holder.blocks}))
+        .map(|holder| json!({"site": holder.site, "bytes": holder.bytes, "blocks": known(holder.blocks)}))
         .collect();
     json!({
         "rank": process.id.rank,
@@ -136,4 +136,9 @@ fn device_json(process: &ProcessSummary, device: &DeviceSummary) -> Value {
         },
         "live_at_peak": holders,
     })
+}
+
+/// Of memory in blocks that are not known only the sum is.
+fn known(blocks: i64) -> Option<i64> {
+    (blocks != 0).then_some(blocks)
 }

@@ -174,7 +174,11 @@ impl Writer {
             let start = "at the start";
             row(name("allocated"), Some(&device.allocated), Some(device.end_allocated_bytes), start);
             row(name("active"), Some(&device.active), Some(device.end_active_bytes), start);
-            row(name("reserved"), device.reserved.as_ref(), None, start);
+            // Nothing is reserved on the host, which profilers tell as zero.
+            let reserved = device.reserved.as_ref();
+            if device.device >= 0 || reserved.is_none_or(|reserved| reserved.bytes > 0) {
+                row(name("reserved"), reserved, None, start);
+            }
         }
         for device in &process.device_use {
             row(format!("device {} used", device.device), Some(&device.used), None, "");
@@ -221,7 +225,9 @@ impl Writer {
             Table::new(&[("site", "Site"), ("bytes", "Bytes"), ("share", "Share"), ("blocks", "Blocks")]);
         let mut row = |name: String, bytes: i64, blocks: i64| {
             let share = Cell::Share(bytes as f64 / total.max(1) as f64);
-            table.rows.push(vec![Cell::Text(name), Cell::Bytes(bytes), share, Cell::Count(blocks)]);
+            // Of memory in blocks that are not known only the sum is.
+            let blocks = if blocks == 0 { Cell::Unknown } else { Cell::Count(blocks) };
+            table.rows.push(vec![Cell::Text(name), Cell::Bytes(bytes), share, blocks]);
         };
         let (shown, rest) = device.holders.split_at(self.top.min(device.holders.len()));
         for holder in shown {

@@ -214,8 +214,9 @@ pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize, with_res
                 device(peaks.device),
                 Cell::Bytes(bytes),
                 Cell::Share(bytes as f64 / total),
-                Cell::Count(blocks as i64),
-                Cell::Bytes(largest_bytes),
+                // Of memory in blocks that are not known only the sum is.
+                if blocks == 0 { Cell::Unknown } else { Cell::Count(blocks as i64) },
+                if blocks == 0 { Cell::Unknown } else { Cell::Bytes(largest_bytes) },
             ]);
         };
         let (shown, rest) = peaks.groups.split_at(top.min(peaks.groups.len()));

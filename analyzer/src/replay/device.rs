@@ -145,16 +145,20 @@ impl DeviceState {
     /// Applies an event; `raises` is false past the window that is shown.
     #[inline(always)]
     pub(super) fn apply(&mut self, event: &EventRow, kind: EventKind, raises: bool) -> Effect {
-        let index = self.events;
         // A later window begins with baselines too: of blocks whose allocation was left out.
         let is_baseline =
             matches!(kind, EventKind::Baseline | EventKind::BaselinePending | EventKind::SegmentBaseline);
         let is_start = is_baseline && !self.has_begun;
         self.has_begun |= matches!(kind, EventKind::Alloc | EventKind::Free | EventKind::FreeCompleted);
+        // What balances books is no event of the device: what puts allocated right belongs to the event before, memory taken
+        // from the device to the one that it was taken for.
+        let is_balance = is_baseline && event.address.is_none();
+        let is_of_last = is_balance && kind != EventKind::SegmentBaseline;
+        let index = self.events.saturating_sub(u64::from(is_of_last));
         // What was there at the start happened before the first event.
-        self.events += u64::from(!is_start);
-        // What balances books may be negative.
-        let low_bytes = if is_baseline && event.address.is_none() { -MAX_BYTES } else { 0 };
+        self.events += u64::from(!is_start && !is_balance);
+        // And it may be negative.
+        let low_bytes = if is_balance { -MAX_BYTES } else { 0 };
         if event.size_bytes.is_some_and(|size| !(low_bytes..=MAX_BYTES).contains(&size)) {
             return Special::AbsurdSize.into();
         }
@@ -317,7 +321,11 @@ impl DeviceState {
     }
 
     fn unreserve(&mut self, event: &EventRow) -> Effect {
-        let returned = event.address.and_then(|address| self.segments.remove(address, event.size_bytes));
+        let returned = match event.address {
+            Some(address) => self.segments.remove(address, event.size_bytes),
+            // Which memory it was is not known.
+            None => event.size_bytes,
+        };
         let Some(returned_bytes) = returned else { return Special::UnknownSegment.into() };
         *self.reserved_bytes.get_or_insert(0) -= returned_bytes;
         Effect::default()

@@ -16,7 +16,7 @@ use crate::replay::Window;
 type Entry = (i64, i64, i64, i64);
 
 fn parse(text: &str) -> Result<ForeignProcess> {
-    let mut input = Input::from_bytes(Path::new("t.json"), text.as_bytes().to_vec());
+    let mut input = Input::from_bytes(Path::new("t.json"), text.as_bytes().to_vec()).unwrap();
     let mut processes = read(&mut input, ProcessId { rank: 0, process: 0 })?;
     Ok(processes.remove(0))
 }
@@ -269,13 +269,13 @@ fn no_changed_byte_is_fatal() {
             for byte in [b'[', b']', b',', b'-', b'9', b'.', b'e', b'"', b'{', 0, 0xff] {
                 let mut content = text.clone().into_bytes();
                 content[at] = byte;
-                let mut input = Input::from_bytes(Path::new("t.json"), content);
+                let mut input = Input::from_bytes(Path::new("t.json"), content).unwrap();
                 if let Ok(mut processes) = read(&mut input, ProcessId { rank: 0, process: 0 }) {
                     let process = Process::from(processes.remove(0));
                     analysis::timeline(&process, Window::ALL, 50).unwrap();
                 }
             }
-            let mut input = Input::from_bytes(Path::new("t.json"), text.as_bytes()[..at].to_vec());
+            let mut input = Input::from_bytes(Path::new("t.json"), text.as_bytes()[..at].to_vec()).unwrap();
             assert!(read(&mut input, ProcessId { rank: 0, process: 0 }).is_err(), "cut at {at}");
         }
     }

@@ -15,7 +15,7 @@ const MIB: f64 = 1_048_576.0;
 
 fn parse(content: impl AsRef<[u8]>) -> Result<ForeignProcess> {
     let content = content.as_ref().to_vec();
-    let mut input = Input::from_bytes(Path::new("gpu.csv"), content);
+    let mut input = Input::from_bytes(Path::new("gpu.csv"), content).unwrap();
     Ok(read(&mut input, ProcessId { rank: 0, process: 0 })?.remove(0))
 }
 

@@ -1,0 +1,68 @@
+//! `tidegauge sites`.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::arguments::Common;
+use super::output;
+use crate::analysis::{self, SiteOrder};
+use crate::render::{self, Format};
+
+/// Rows for people unless asked otherwise.
+const DEFAULT_TOP: usize = 30;
+
+/// What rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    /// Allocated − freed by itself
+    #[value(name = "self")]
+    Own,
+    /// Allocated − freed by itself and what it called
+    Inclusive,
+    /// Calls; where they were not recorded, allocations
+    Calls,
+}
+
+impl From<Sort> for SiteOrder {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Own => Self::SelfBytes,
+            Sort::Inclusive => Self::InclusiveBytes,
+            Sort::Calls => Self::Calls,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// What to sort by, largest first
+    #[arg(long, value_enum, default_value = "self")]
+    sort: Sort,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let source = common.open()?;
+    let process = common.only_process(&source)?;
+    let (mut rows, outcome) = analysis::sites(process, common.window(process)?, args.sort.into())?;
+    let selection = common.selection();
+    rows.retain(|row| match row.device {
+        Some(device) => selection.shows_device(device),
+        None => selection.device.is_none(),
+    });
+    let format = common.format();
+    let default = if matches!(format, Format::Text | Format::Markdown) { DEFAULT_TOP } else { usize::MAX };
+    rows.truncate(common.top.unwrap_or(default));
+    common.warn(&source.warnings());
+    match outcome {
+        Some(outcome) => common.warn(&outcome.anomalies.warnings()),
+        // The profiler's table was made as the file was read.
+        None if common.start.is_some() || common.end.is_some() => {
+            common.warn(&["operators are summed up over the whole recording".to_owned()]);
+        }
+        None => {}
+    }
+    output::emit(common, &render::sites_table(&rows).render(format))
+}
