@@ -89,8 +89,8 @@ impl Source {
     }
 }
 
-/// What recordings of one run say of it.
-fn run_info(recordings: &[ForeignProcess]) -> RunInfo {
+/// What recordings of one run say of it; without an id.
+pub(crate) fn run_info(recordings: &[ForeignProcess]) -> RunInfo {
     let started_nanos = recordings.iter().filter_map(ForeignProcess::first_nanos).min();
     let started = started_nanos
         .and_then(|nanos| jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok())

@@ -92,6 +92,9 @@ impl Writer {
             process.events,
             process.dropped_events,
         );
+        for sentence in &process.coverage {
+            let _ = writeln!(out, "  {}{break_}", printable(sentence));
+        }
         if !summary.config.is_empty() {
             let config: Vec<String> =
                 summary.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
