@@ -58,7 +58,7 @@ pub struct DeviceSummary {
     pub active: PeakSummary,
     /// Peak of reserved; `None` where no segment was recorded.
     pub reserved: Option<PeakSummary>,
-    /// Alive when the recorded window opened.
+    /// Active when the recorded window opened.
     pub initial_bytes: i64,
     /// Active at the end.
     pub end_active_bytes: i64,
@@ -232,7 +232,7 @@ pub(super) fn summarize(
         allocated: peak_summary(&device.allocated_peak, &outcome),
         active: peak_summary(&device.active_peak, &outcome),
         reserved: device.reserved_peak.as_ref().map(|peak| peak_summary(peak, &outcome)),
-        initial_bytes: device.initial_bytes,
+        initial_bytes: device.initial_active_bytes,
         end_active_bytes: device.end_active_bytes,
         end_allocated_bytes: device.end_allocated_bytes,
         holders: holders.finish(index).iter().map(named).collect(),

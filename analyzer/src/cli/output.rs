@@ -33,7 +33,9 @@ pub(super) fn emit_replayed(common: &Common, source: &Source, outcome: &Outcome,
 
 /// Writes a file as a whole: under a temporary name first, so that nobody sees half of it.
 pub(super) fn write_file(path: &Path, text: &str, force: bool) -> Result<()> {
-    write_stream(path, force, |out| Ok(out.write_all(text.as_bytes())?))
+    write_stream(path, force, |out| {
+        out.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    })
 }
 
 /// Refuses a path that is taken; before a long computation.
@@ -53,16 +55,13 @@ pub(super) fn write_stream<T>(
     check_free(path, force)?;
     let name = path.file_name().with_context(|| format!("not a file name: {}", path.display()))?;
     let temporary = path.with_file_name(format!(".{}.tmp-{}", name.to_string_lossy(), std::process::id()));
-    let written = File::create(&temporary).map_err(anyhow::Error::from).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        let result = write(&mut out)?;
-        out.flush()?;
-        std::fs::rename(&temporary, path)?;
+    let cannot = || format!("cannot write {}", path.display());
+    let mut out = BufWriter::new(File::create(&temporary).with_context(cannot)?);
+    let written = write(&mut out).and_then(|result| {
+        out.flush().and_then(|()| std::fs::rename(&temporary, path)).with_context(cannot)?;
         Ok(result)
     });
-    written
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-        .with_context(|| format!("cannot write {}", path.display()))
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 /// Colour only where a person looks at a terminal and has not refused it.
