@@ -30,7 +30,7 @@ pub enum RowFormat {
 pub(super) enum RowFile<'a, W: Write + Send> {
     Csv { out: W, path: &'a Path },
     Json { out: W, path: &'a Path, is_first: bool },
-    Parquet(ParquetFile<W>),
+    Parquet(Box<ParquetFile<W>>),
 }
 
 impl<'a, W: Write + Send> RowFile<'a, W> {
@@ -50,7 +50,10 @@ impl<'a, W: Write + Send> RowFile<'a, W> {
                 out.write_all(b"[").map_err(Error::io("writing", path))?;
                 Ok(Self::Json { out, path, is_first: true })
             }
-            RowFormat::Parquet => Ok(Self::Parquet(ParquetFile::create(out, schema.clone(), path)?)),
+            RowFormat::Parquet => {
+                let file = ParquetFile::create(out, schema.clone(), path)?;
+                Ok(Self::Parquet(Box::new(file)))
+            }
         }
     }
 
