@@ -97,6 +97,36 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Something is where a trace was to be written.
+    #[error("it exists already; use --force to replace a trace: {}", path.display())]
+    Exists {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// What is to be replaced is no trace, or more than one, or not finished.
+    #[error("not replaced, since {reason}: {}", path.display())]
+    NotReplaced {
+        /// What was found.
+        reason: String,
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// Nothing to import.
+    #[error("it is a trace already, there is nothing to import: {}", path.display())]
+    IsTrace {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// What is to be exported cannot be put into that form.
+    #[error("cannot export: {reason}")]
+    Export {
+        /// Why.
+        reason: String,
+    },
+
     /// The plot cannot be drawn.
     #[error("cannot draw: {reason}")]
     Plot {

@@ -7,7 +7,9 @@
 pub mod analysis;
 pub mod cli;
 mod error;
+pub mod export;
 pub mod foreign;
+pub mod import;
 pub mod load;
 pub mod plot;
 pub mod query;

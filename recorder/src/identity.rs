@@ -40,5 +40,7 @@ pub(crate) fn process_info(run_id: &str, id: ProcessId, clock_source: &str) -> P
         losses: Losses::default(),
         cost: Cost::default(),
         notes: Vec::new(),
+        coverage: Vec::new(),
+        operators: None,
     }
 }

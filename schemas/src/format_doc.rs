@@ -69,6 +69,11 @@ crash in them until `tidegauge-record recover`, a reader that opens the folder a
   blocks that were alive before it, segment events. Each bears its own `seq` and time, so curves inside of windows are
   absolute, and in gaps a lower bound. `samples` then hold `allocated_bytes` and `peak_allocated_bytes` at each step's
   end, from all events.
+* An import (`tidegauge import`) is a recording that another tool made, as a trace. Its `process.json` has `ended` `unknown`,
+  `versions.recording` says what it was, `clock_source` is `file`, or `none` where the file had no times and rows lie a
+  microsecond apart; `coverage` says in sentences which part of the program the recording covers, `operators` is the
+  profiler's table where the file had one: `name`, `device`, `calls`, `self_bytes`, `inclusive_bytes` (allocated − freed),
+  `self_allocated_bytes`, `inclusive_allocated_bytes`. It never had chunks: `tidegauge.consumed` counts the parts of a table.
 ";
 
 /// The whole document.

@@ -8,6 +8,7 @@ use crate::checksum;
 use crate::error::{Error, Result};
 use crate::journal::Anchor;
 use crate::layout;
+use crate::operator::Operator;
 use crate::retention::Retention;
 use crate::run;
 
@@ -155,7 +156,7 @@ pub struct ProcessInfo {
     /// Versions of the recorder, the framework and so on, by name.
     #[serde(default)]
     pub versions: std::collections::BTreeMap<String, String>,
-    /// Where time stamps come from: `tsc` or `clock_monotonic`.
+    /// Where time stamps come from: `tsc` or `clock_monotonic`; of an import `file`, or `none` where that had no times.
     pub clock_source: String,
     /// Ties of that clock to the wall clock.
     #[serde(default)]
@@ -174,6 +175,12 @@ pub struct ProcessInfo {
     /// One line for each thing that could not be recorded as wished.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Of an import: which part of the program the recording covers, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<String>,
+    /// Of an import: the profiler's operators, where the recording had them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operators: Option<Vec<Operator>>,
 }
 
 impl ProcessInfo {

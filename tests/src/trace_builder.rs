@@ -280,5 +280,7 @@ fn process_info(started: String) -> ProcessInfo {
         losses: Losses::default(),
         cost: Cost::default(),
         notes: Vec::new(),
+        coverage: Vec::new(),
+        operators: None,
     }
 }

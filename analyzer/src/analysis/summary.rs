@@ -97,6 +97,8 @@ pub struct ProcessSummary {
     pub command: Vec<String>,
     /// How it ended.
     pub ended: Ended,
+    /// Which part of the program a recording of another tool covers, in sentences.
+    pub coverage: Vec<String>,
     /// First and last record, nanoseconds since 1970.
     pub span_nanos: Option<(i64, i64)>,
     /// Allocation events.
@@ -252,6 +254,7 @@ pub(super) fn summarize(
         id: process.id,
         command: process.info.as_ref().map(|info| info.command.clone()).unwrap_or_default(),
         ended: process.ended,
+        coverage: process.coverage().to_vec(),
         span_nanos: outcome.span_nanos.filter(|_| has_times),
         events: outcome.events,
         dropped_events: losses.dropped_records + losses.damaged_records,

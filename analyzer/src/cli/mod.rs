@@ -4,6 +4,8 @@
 
 mod arguments;
 mod compare;
+mod export;
+mod import;
 mod output;
 mod peaks;
 mod phases;
@@ -47,6 +49,10 @@ enum Command {
     Query(query::Args),
     /// Draw an SVG
     Plot(plot::Args),
+    /// Make a trace of recordings of other tools
+    Import(import::Args),
+    /// Write a table, or the whole, in the form of another tool
+    Export(export::Args),
     /// The tables of a trace
     Schema(schema::Args),
 }
@@ -64,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
     match result {

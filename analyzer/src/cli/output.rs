@@ -1,6 +1,7 @@
 //! Where results go.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -32,15 +33,35 @@ pub(super) fn emit_replayed(common: &Common, source: &Source, outcome: &Outcome,
 
 /// Writes a file as a whole: under a temporary name first, so that nobody sees half of it.
 pub(super) fn write_file(path: &Path, text: &str, force: bool) -> Result<()> {
+    write_stream(path, force, |out| {
+        out.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    })
+}
+
+/// Refuses a path that is taken; before a long computation.
+pub(super) fn check_free(path: &Path, force: bool) -> Result<()> {
     if path.exists() && !force {
         bail!("it exists already; use --force to replace it: {}", path.display());
     }
+    Ok(())
+}
+
+/// As [`write_file`], for what is not in memory as a whole.
+pub(super) fn write_stream<T>(
+    path: &Path,
+    force: bool,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
+) -> Result<T> {
+    check_free(path, force)?;
     let name = path.file_name().with_context(|| format!("not a file name: {}", path.display()))?;
     let temporary = path.with_file_name(format!(".{}.tmp-{}", name.to_string_lossy(), std::process::id()));
-    std::fs::write(&temporary, text)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let cannot = || format!("cannot write {}", path.display());
+    let mut out = BufWriter::new(File::create(&temporary).with_context(cannot)?);
+    let written = write(&mut out).and_then(|result| {
+        out.flush().and_then(|()| std::fs::rename(&temporary, path)).with_context(cannot)?;
+        Ok(result)
+    });
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 /// Colour only where a person looks at a terminal and has not refused it.

@@ -14,6 +14,8 @@ use super::events::StoredEvent;
 use super::process::ForeignProcess;
 use crate::load::{CheckpointRow, SampleRow};
 
+/// Sites at once: as text a stack of fifty frames takes several KiB.
+const SITE_BATCH_ROWS: usize = 1 << 12;
 /// What stands for a kind or an action that this version does not know.
 const UNKNOWN: &str = "unknown";
 
@@ -29,7 +31,10 @@ impl ForeignProcess {
             Table::NodeSamples => Box::new(
                 self.node_samples().chunks(BATCH_ROWS).map(move |rows| self.sample_batch(table, rows)),
             ),
-            Table::Sites => Box::new((!self.sites.is_empty()).then(|| self.site_batch()).into_iter()),
+            Table::Sites => {
+                let firsts = (1..=self.sites.len() as u32).step_by(SITE_BATCH_ROWS);
+                Box::new(firsts.map(|first| self.site_batch(first)))
+            }
             // No importer knows of modules.
             _ => Box::new(std::iter::empty()),
         }
@@ -75,9 +80,9 @@ impl ForeignProcess {
         self.info.devices.iter().find(|info| info.index == device)?.uuid.as_deref()
     }
 
-    /// Sites have no time of their own: that of the first row stands for it.
-    fn site_batch(&self) -> RecordBatch {
-        let sites = || self.sites.iter();
+    /// Sites from number `first` on. They have no time of their own: that of the first row stands for it.
+    fn site_batch(&self, first: u32) -> RecordBatch {
+        let sites = || (first..).map_while(|id| Some((id, self.sites.get(id)?))).take(SITE_BATCH_ROWS);
         let first_nanos = self.first_nanos().unwrap_or(0);
         let stacks: Vec<Option<String>> = sites().map(|(_, site)| self.sites.stack_text(site)).collect();
         let columns: Vec<ArrayRef> = vec![

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tidegauge_schemas::layout::ProcessId;
-use tidegauge_schemas::process::{Cost, Losses, ProcessInfo};
+use tidegauge_schemas::process::{Cost, Ended, Losses, ProcessInfo};
 use tidegauge_schemas::retention::Retention;
 use tidegauge_schemas::version::FORMAT_VERSION;
 
@@ -160,6 +160,18 @@ impl ForeignProcess {
         &self.node_samples
     }
 
+    /// What `process.json` says of it once it is imported.
+    #[must_use]
+    pub fn description(&self) -> ProcessInfo {
+        ProcessInfo {
+            // How the program ended no such file tells.
+            ended: Some(Ended::Unknown),
+            coverage: self.coverage.clone(),
+            operators: self.operators.clone(),
+            ..self.info.clone()
+        }
+    }
+
     /// The earliest time of any row, nanoseconds since 1970; `None` without rows or times.
     #[must_use]
     pub fn first_nanos(&self) -> Option<i64> {
@@ -212,5 +224,7 @@ fn info(id: ProcessId, kind: &str) -> ProcessInfo {
         losses: Losses::default(),
         cost: Cost::default(),
         notes: Vec::new(),
+        coverage: Vec::new(),
+        operators: None,
     }
 }

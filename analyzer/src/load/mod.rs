@@ -12,4 +12,5 @@ pub use rows::{
     CHECKPOINT_COLUMNS, CheckpointRow, EVENT_COLUMNS, EventBatch, EventColumns, EventRow, Rows,
     SAMPLE_COLUMNS, SampleRow,
 };
+pub(crate) use selection::run_info;
 pub use selection::{Selection, Source};

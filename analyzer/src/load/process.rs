@@ -5,7 +5,7 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::part::Part;
 use tidegauge_schemas::process::{Ended, Losses, ProcessInfo};
 use tidegauge_schemas::retention::{Retention, Windows};
-use tidegauge_schemas::{ProcessTrace, Table};
+use tidegauge_schemas::{Operator, ProcessTrace, Table};
 
 use crate::error::{Error, Result};
 use crate::foreign::{ForeignProcess, NO_CLOCK};
@@ -43,7 +43,7 @@ impl From<ForeignProcess> for Process {
     fn from(foreign: ForeignProcess) -> Self {
         Self {
             id: foreign.id,
-            info: Some(foreign.info.clone()),
+            info: Some(foreign.description()),
             ended: Ended::Unknown,
             recording: Recording::Foreign(Box::new(foreign)),
         }
@@ -78,7 +78,22 @@ impl Process {
     /// What could not be recorded, as far as is known.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        self.trace().map(ProcessTrace::losses).unwrap_or_default()
+        match &self.recording {
+            Recording::Trace(trace) => trace.losses(),
+            Recording::Foreign(foreign) => foreign.info.losses,
+        }
+    }
+
+    /// Which part of the program the recording of another tool covers, in sentences.
+    #[must_use]
+    pub fn coverage(&self) -> &[String] {
+        self.info.as_ref().map_or(&[], |info| &info.coverage)
+    }
+
+    /// The profiler's operators, where the recording of another tool had them.
+    #[must_use]
+    pub fn operators(&self) -> Option<&[Operator]> {
+        self.info.as_ref()?.operators.as_deref()
     }
 
     /// The sealed parts of a table; none of a recording of another tool.
@@ -116,7 +131,12 @@ impl Process {
     pub fn warnings(&self) -> Vec<String> {
         match &self.recording {
             Recording::Trace(trace) => trace_warnings(trace),
-            Recording::Foreign(foreign) => foreign.info.notes.clone(),
+            Recording::Foreign(foreign) => {
+                // As of its import.
+                let mut warnings = loss_warnings(self.id, foreign.info.losses, 0);
+                warnings.extend(foreign.info.notes.iter().map(|note| format!("{}: {note}", self.id)));
+                warnings
+            }
         }
     }
 }
@@ -134,9 +154,7 @@ fn retention_warning(retention: Retention) -> Option<String> {
     }
 }
 
-fn trace_warnings(process: &ProcessTrace) -> Vec<String> {
-    let mut warnings: Vec<String> = process.damage.iter().map(ToString::to_string).collect();
-    let losses = process.losses();
+fn loss_warnings(id: ProcessId, losses: Losses, missing_records: u64) -> Vec<String> {
     let counted = [
         (losses.dropped_records, "records were dropped because the journal was full or could not grow"),
         (losses.uncommitted_records, "records had been begun and not finished when their thread ended"),
@@ -144,10 +162,15 @@ fn trace_warnings(process: &ProcessTrace) -> Vec<String> {
         (losses.overflowed_names, "names did not fit into the string table and show as <overflow>"),
         (losses.failed_seals, "attempts to write a part failed (disk full, folder gone?)"),
         (losses.skipped_samples, "samples could not be taken"),
-        (process.missing_records(), "records are in no part: parts were removed, or lost"),
+        (missing_records, "records are in no part: parts were removed, or lost"),
     ];
     let said = counted.into_iter().filter(|(count, _)| *count > 0);
-    warnings.extend(said.map(|(count, what)| format!("{}: {count} {what}", process.id)));
+    said.map(|(count, what)| format!("{id}: {count} {what}")).collect()
+}
+
+fn trace_warnings(process: &ProcessTrace) -> Vec<String> {
+    let mut warnings: Vec<String> = process.damage.iter().map(ToString::to_string).collect();
+    warnings.extend(loss_warnings(process.id, process.losses(), process.missing_records()));
     let retention = process.info.as_ref().map(|info| info.retention).unwrap_or_default();
     warnings.extend(retention_warning(retention).map(|text| format!("{}: {text}", process.id)));
     if process.ended == Ended::Killed {

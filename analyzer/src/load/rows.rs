@@ -109,6 +109,7 @@ pub struct EventColumns {
 
 /// A batch of events, wherever it came from.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and its rows are asked for one by one")]
 pub enum EventBatch<'a> {
     /// Decoded from a trace.
     Columns(EventColumns),

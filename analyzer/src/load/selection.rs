@@ -63,11 +63,10 @@ impl Source {
             return Err(Error::SeveralRuns { path: folder.unwrap_or(&path).clone() });
         }
         let (info, found, processes) = if are_files {
-            let recordings = foreign::open(&expanded)?;
-            let found = recordings.iter().map(|recording| recording.id).collect();
-            let info = run_info(&recordings);
-            let selected = recordings.into_iter().filter(|recording| is_selected(recording.id));
-            (info, found, selected.map(Process::from).collect::<Vec<_>>())
+            let Self { info, mut processes, .. } = Self::of_recordings(&path, foreign::open(&expanded)?);
+            let found = processes.iter().map(|process| process.id).collect();
+            processes.retain(|process| is_selected(process.id));
+            (info, found, processes)
         } else {
             let trace = Trace::open(expanded.first().unwrap_or(&path))?;
             let selected = trace.processes().iter().copied().filter(|id| is_selected(*id));
@@ -94,6 +93,13 @@ impl Source {
         self.processes.iter().filter(is_recorder).collect()
     }
 
+    /// Recordings of one run that other tools made and that were read already; `path` is what reports call them.
+    #[must_use]
+    pub fn of_recordings(path: &Path, recordings: Vec<ForeignProcess>) -> Self {
+        let info = run_info(&recordings);
+        Self { path: path.to_owned(), info, processes: recordings.into_iter().map(Process::from).collect() }
+    }
+
     /// What the user should know before believing the figures: damage, losses, an unclean end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -104,8 +110,8 @@ impl Source {
     }
 }
 
-/// What recordings of one run say of it.
-fn run_info(recordings: &[ForeignProcess]) -> RunInfo {
+/// What recordings of one run say of it; without an id.
+pub(crate) fn run_info(recordings: &[ForeignProcess]) -> RunInfo {
     let started_nanos = recordings.iter().filter_map(ForeignProcess::first_nanos).min();
     let started = started_nanos
         .and_then(|nanos| jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok())

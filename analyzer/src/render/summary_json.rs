@@ -20,6 +20,7 @@ pub fn summary_json(summary: &Summary) -> Value {
         "started": summary.started,
         "config": summary.config,
         "ended": ended.map(Ended::as_str),
+        "coverage": coverage(processes),
         "duration_nanos": processes.iter().filter_map(|process| process.span_nanos).map(|span| span.1 - span.0).max(),
         "events": processes.iter().map(|process| process.events).sum::<u64>(),
         "dropped_events": processes.iter().map(|process| process.dropped_events).sum::<u64>(),
@@ -32,6 +33,15 @@ pub fn summary_json(summary: &Summary) -> Value {
         "hints": summary.hints,
         "warnings": summary.warnings,
     })
+}
+
+/// The sentences; of several processes each says of which it is.
+fn coverage(processes: &[ProcessSummary]) -> Vec<String> {
+    let of_process = |process: &ProcessSummary| {
+        let id = if processes.len() > 1 { format!("{}: ", process.id) } else { String::new() };
+        process.coverage.iter().map(|sentence| format!("{id}{sentence}")).collect::<Vec<_>>()
+    };
+    processes.iter().flat_map(of_process).collect()
 }
 
 const fn severity(ended: Ended) -> u8 {

@@ -95,6 +95,9 @@ impl Writer {
             process.events,
             process.dropped_events,
         );
+        for sentence in &process.coverage {
+            let _ = writeln!(out, "  {}{break_}", printable(sentence));
+        }
         if !summary.config.is_empty() {
             // What is nested, such as an allocator's settings, is for the data.
             let plain = summary.config.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
