@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod cli;
 mod error;
+pub mod export;
 pub mod foreign;
 pub mod load;
 pub mod plot;

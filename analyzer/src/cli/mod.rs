@@ -4,6 +4,7 @@
 
 mod arguments;
 mod compare;
+mod export;
 mod output;
 mod peaks;
 mod phases;
@@ -42,6 +43,8 @@ enum Command {
     Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
+    /// Write it for other tools: Perfetto, chrome://tracing, TensorBoard, flame graphs
+    Export(export::Args),
     /// Draw an SVG
     Plot(plot::Args),
     /// The tables of a trace
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Steps(args) => steps::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
