@@ -7,10 +7,12 @@ pub mod counts;
 pub mod deed;
 pub mod merging;
 pub mod no_space;
+pub mod perfetto_trace;
 pub mod programs;
 pub mod signals;
 pub mod trace_builder;
 pub mod traced;
 pub mod training;
+pub mod wire;
 
 pub use trace_builder::TraceBuilder;

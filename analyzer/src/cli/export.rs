@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::arguments::{Common, parse_duration};
 use super::output;
@@ -69,11 +71,26 @@ fn perfetto(common: &Common, source: &Source) -> Result<()> {
     if common.output.is_none() && std::io::stdout().is_terminal() {
         bail!("this format is binary: name a file with --output");
     }
-    write(common, source, |shown, out| Ok(export::perfetto(source, shown, out)?))
+    write(common, source, |shown, out| packed(common, out, |out| Ok(export::perfetto(source, shown, out)?)))
 }
 
 fn chrome(common: &Common, source: &Source) -> Result<()> {
-    write(common, source, |shown, out| Ok(export::chrome(source, shown, out)?))
+    write(common, source, |shown, out| packed(common, out, |out| Ok(export::chrome(source, shown, out)?)))
+}
+
+/// Has it written through gzip where the output is called `.gz`: viewers of timelines read that as it is.
+fn packed<T>(
+    common: &Common,
+    out: &mut dyn Write,
+    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<T> {
+    if common.output.as_deref().and_then(Path::extension).is_none_or(|extension| extension != "gz") {
+        return write(out);
+    }
+    let mut packed = GzEncoder::new(out, Compression::default());
+    let written = write(&mut packed)?;
+    packed.finish()?;
+    Ok(written)
 }
 
 fn tensorboard(common: &Common, source: &Source) -> Result<()> {

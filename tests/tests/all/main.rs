@@ -9,6 +9,8 @@ mod command_line;
 mod compare;
 mod damage;
 mod demo;
+mod export_laws;
+mod exports;
 mod faults;
 mod forks;
 mod format_errors;
