@@ -111,7 +111,8 @@ pub(super) struct CounterDescriptor {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct TrackEvent {
-    #[prost(uint64, repeated, tag = "3")]
+    // The published definition is not packed, and the UI's decoder reads it as that alone.
+    #[prost(uint64, repeated, packed = "false", tag = "3")]
     pub(super) category_iids: Vec<u64>,
     #[prost(message, repeated, tag = "4")]
     pub(super) debug_annotations: Vec<DebugAnnotation>,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tidegauge_schemas::EventKind;
 use tidegauge_tests::TraceBuilder;
 use tidegauge_tests::perfetto_trace::PerfettoTrace;
-use tidegauge_tests::programs::{output_of, program};
+use tidegauge_tests::programs::{Running, output_of, program};
 use tidegauge_tests::trace_builder::ORIGIN_NANOS;
 use tidegauge_tests::wire::Message;
 
@@ -73,7 +73,7 @@ fn perfetto_has_all_phases_steps_and_peaks() {
     for row in steps.as_array().unwrap() {
         let name = format!("step {}", row["step"]);
         let slice = exported.slices.iter().find(|slice| slice.name == name).unwrap();
-        assert_eq!(slice.end_nanos - slice.begin_nanos, row["duration_ns"].as_u64().unwrap(), "{row}");
+        assert_eq!(slice.end_nanos - slice.begin_nanos, row["duration_nanos"].as_u64().unwrap(), "{row}");
         assert_eq!(slice.depth, 0);
     }
     assert!(
@@ -107,7 +107,7 @@ fn a_part_of_the_time_and_one_device_are_exported_alone() {
     let folder = tempfile::tempdir().unwrap();
     let run = trace(folder.path());
     // From within the first forward to within the third.
-    let window = ["--start", "6us", "--end", "40us"];
+    let window = ["--start", "6us", "--end", "50us"];
     let bytes = export(&run, &[&["--to", "perfetto"], &window[..]].concat(), "part.pftrace");
     let exported = PerfettoTrace::read(&bytes);
     let steps: Vec<&str> = exported
@@ -117,7 +117,7 @@ fn a_part_of_the_time_and_one_device_are_exported_alone() {
         .map(|slice| slice.name.as_str())
         .collect();
     assert_eq!(steps, ["step 0", "step 1", "step 2"]);
-    let (begin, end) = (ORIGIN_NANOS + 6_000, ORIGIN_NANOS + 40_000);
+    let (begin, end) = (ORIGIN_NANOS + 6_000, ORIGIN_NANOS + 50_000);
     assert!(exported.slices.iter().all(|slice| begin <= slice.begin_nanos && slice.end_nanos <= end));
     let mut command = program("tidegauge");
     let text = output_of(command.arg("summary").arg(&run).args(window).arg("--json"));
@@ -217,7 +217,10 @@ fn tensorboard_has_the_figures_of_each_step() {
         assert_eq!(scalar("peak_reserved_bytes/device0"), f64::from(32 << 20));
         assert_eq!(scalar("rss_bytes"), ((60 + step["step"].as_i64().unwrap()) << 20) as f64);
         assert_eq!(scalar("loss"), rounded(&step["loss"]));
-        assert_eq!(scalar("step_seconds"), f64::from((step["duration_ns"].as_f64().unwrap() / 1e9) as f32));
+        assert_eq!(
+            scalar("step_seconds"),
+            f64::from((step["duration_nanos"].as_f64().unwrap() / 1e9) as f32)
+        );
     }
 }
 
@@ -249,7 +252,7 @@ fn folded_stacks_sum_up_to_what_was_allocated() {
     assert_eq!(sum(&folded(&["--at", "4us"])), 3 << 20);
     let mut command = program("tidegauge");
     let named = run.with_file_name("by-name.txt");
-    output_of(command.arg("export").arg(&run).args(["--to", "flamegraph", "-o"]).arg(&named));
+    assert_eq!(output_of(command.arg("export").arg(&run).args(["--to", "flamegraph", "-o"]).arg(&named)), "");
     assert_eq!(std::fs::read(named).unwrap(), export(&run, &["--to", "folded"], "f.folded"));
 }
 
@@ -314,21 +317,25 @@ fn errors_are_said_and_leave_no_file() {
 }
 
 #[test]
-fn a_full_device_is_said_and_a_special_file_stays_one() {
+fn a_full_device_is_said_and_a_pipe_stays_one() {
+    use std::os::unix::fs::FileTypeExt as _;
     let folder = tempfile::tempdir().unwrap();
     let run = trace(folder.path());
-    let export = |target: &str| {
-        program("tidegauge")
-            .arg("export")
-            .arg(&run)
-            .args(["--to", "chrome", "-f", "-o", target])
-            .output()
-            .unwrap()
+    let export = || {
+        let mut command = program("tidegauge");
+        command.arg("export").arg(&run).args(["--to", "chrome"]);
+        command
     };
-    assert!(export("/dev/null").status.success());
-    use std::os::unix::fs::FileTypeExt as _;
-    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    let full = export("/dev/full");
-    assert_eq!(full.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&full.stderr).contains("No space left"));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = export().stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"));
+
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut writer = Running::start(export().arg("-f").arg("-o").arg(&pipe));
+    let read = std::fs::read(&pipe).unwrap();
+    assert!(writer.wait().unwrap().success());
+    assert!(serde_json::from_slice::<Value>(&read).is_ok());
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo(), "written to, not replaced");
 }
