@@ -53,7 +53,7 @@ pub(super) fn feed(source: &Source, shown: Shown<'_>, sink: &mut impl TimelineSi
             by_device: Vec::new(),
             node_samples: Rows::new(process).node_samples().peekable(),
             now_nanos: start_nanos,
-            part: if start_nanos < window.start_nanos { Part::Before } else { Part::Inside },
+            part: Part::at(start_nanos, window),
             failed: Ok(()),
         };
         let outcome = replay(process, window, &mut feed)?;
@@ -82,6 +82,16 @@ enum Part {
     Inside,
     /// Past it.
     After,
+}
+
+impl Part {
+    fn at(time_nanos: i64, window: Window) -> Self {
+        match time_nanos {
+            before if before < window.start_nanos => Self::Before,
+            after if after > window.end_nanos => Self::After,
+            _ => Self::Inside,
+        }
+    }
 }
 
 struct Feed<'a, S> {
