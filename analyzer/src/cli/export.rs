@@ -125,7 +125,7 @@ fn event_file_in(folder: &Path) -> Option<String> {
 fn flamegraph(args: &Args, source: &Source) -> Result<()> {
     let stacks = stacks(args, source)?;
     write(&args.common, source, |_, out| {
-        let name = source.path.file_name().map_or_else(|| source.path.as_os_str(), |name| name);
+        let name = source.path.file_name().unwrap_or(source.path.as_os_str());
         export::flamegraph(&stacks, &name.to_string_lossy(), out)?;
         Ok(unbalanced(&stacks))
     })
