@@ -103,15 +103,16 @@ fn tensorboard(common: &Common, source: &Source) -> Result<()> {
     {
         bail!("it has event files already ({other}); use --force to write beside them: {}", folder.display());
     }
+    let is_new = !folder.exists();
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let write =
         |out: &mut dyn Write| with_shown(common, |shown| Ok(export::tensorboard(source, shown, out)?));
-    let warnings = output::write_stream(&folder.join(name), common.force, write)
-        .map_err(unwrapped)
-        .inspect_err(|_| {
-            // Stays if it was there before, with something in it.
-            let _ = std::fs::remove_dir(folder);
-        })?;
+    let written = output::write_stream(&folder.join(name), common.force, write).map_err(unwrapped);
+    if written.is_err() && is_new {
+        // If it cannot be removed it is in the way of nobody.
+        let _ = std::fs::remove_dir(folder);
+    }
+    let warnings = written?;
     warn(common, source, &warnings);
     Ok(())
 }

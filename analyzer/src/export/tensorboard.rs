@@ -7,7 +7,7 @@
 use std::io::Write;
 
 use prost::Message as _;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_file::write_record;
 use super::tensorboard_proto::{Event, Summary, SummaryValue};
@@ -49,20 +49,19 @@ pub fn tensorboard(source: &Source, shown: Shown<'_>, out: &mut dyn Write) -> Re
             highs.finish().into_iter().map(|high| ((high.step, high.begin_nanos), high)).collect();
         let whose = whose(source, process);
         let rows = table.finish(&outcome);
-        let mut seen = Vec::new();
+        let mut told = FxHashSet::default();
         for row in &rows {
             let high = highs.get(&(row.step, row.begin_nanos));
             let mut values = Vec::new();
-            // Each device has a row of each step: what is of the step itself is in all of them.
-            if rows.first().is_some_and(|first| first.device == row.device) {
+            // A step has a row for each device that there was: what is of the step itself is told with the first.
+            if told.insert((row.step, row.begin_nanos)) {
                 of_process(row, high, &whose, shown, &mut values);
             }
             if row.device.is_some_and(shown.device) {
                 of_device(row, high, &whose, &mut values);
             }
-            seen.push(event(row, values));
+            events.extend(event(row, values));
         }
-        events.extend(seen.into_iter().filter(|event| event.summary.is_some()));
     }
     if events.is_empty() {
         return Err(Error::Nothing {
@@ -127,12 +126,12 @@ fn push(values: &mut Vec<SummaryValue>, tag: String, value: Option<f32>) {
     values.extend(value.map(|value| SummaryValue { tag: Some(tag), simple_value: Some(value) }));
 }
 
-/// Of the moment at which the step ended; without a summary where there is nothing to say.
-fn event(row: &StepRow, values: Vec<SummaryValue>) -> Event {
-    Event {
+/// Of the moment at which the step ended; `None` where there is nothing to say.
+fn event(row: &StepRow, values: Vec<SummaryValue>) -> Option<Event> {
+    (!values.is_empty()).then(|| Event {
         wall_time: (row.begin_nanos + row.duration_nanos) as f64 / 1e9,
         step: row.step,
         file_version: None,
-        summary: (!values.is_empty()).then_some(Summary { value: values }),
-    }
+        summary: Some(Summary { value: values }),
+    })
 }

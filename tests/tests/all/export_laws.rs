@@ -300,3 +300,23 @@ fn ranks_have_tags_of_their_own() {
         assert!(text.contains(tag), "{tag}");
     }
 }
+
+#[test]
+fn every_step_has_its_own_figures_once_whichever_devices_there_are() {
+    let mut process = process(0);
+    for step in 0..4 {
+        let begin = i64::from(step) * 10;
+        process.push_checkpoint(checkpoint(begin, 1, CheckpointKind::StepBegin, "", Some(begin)));
+        // The first step uses no device, each further one a lower one than those before.
+        if step > 0 {
+            process.push_event(&event(begin + 1, EventKind::Alloc, 3 - step, 1, Some(100)));
+        }
+        process.push_checkpoint(checkpoint(begin + 2, 1, CheckpointKind::StepEnd, "", Some(begin)));
+    }
+    let mut bytes = Vec::new();
+    export::tensorboard(&source(vec![process]), ALL, &mut bytes).unwrap();
+    let count = |tag: &str| bytes.windows(tag.len()).filter(|window| *window == tag.as_bytes()).count();
+    assert_eq!(count("step_seconds"), 4);
+    let of_devices = [0, 1, 2].map(|device| count(&format!("peak_allocated_bytes/device{device}")));
+    assert_eq!(of_devices, [1, 2, 3], "from the step on in which a device is first used");
+}
