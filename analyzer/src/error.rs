@@ -127,6 +127,14 @@ pub enum Error {
         reason: String,
     },
 
+    /// An export cannot be written.
+    #[error("writing failed: {source}")]
+    Write {
+        /// The operating system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+
     /// The plot cannot be drawn.
     #[error("cannot draw: {reason}")]
     Plot {

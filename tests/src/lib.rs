@@ -11,11 +11,13 @@ pub mod merging;
 pub mod no_space;
 pub mod pickle_writer;
 pub mod profiler_trace;
+pub mod perfetto_trace;
 pub mod programs;
 pub mod signals;
 pub mod snapshot_maker;
 pub mod trace_builder;
 pub mod traced;
 pub mod training;
+pub mod wire;
 
 pub use trace_builder::TraceBuilder;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::comparison::ComparisonRow;
-use super::peaks::{Grouping, Moment, peaks};
+use super::live_moments::Moment;
+use super::peaks::{Grouping, peaks};
 use super::run_figures::RunFigures;
 use crate::error::Result;
 use crate::load::{Process, Source};

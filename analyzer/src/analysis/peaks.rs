@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use tidegauge_schemas::CheckpointKind;
 
-use super::live_set::{LiveBlock, LiveSetAt};
+use super::live_moments::{LiveMoment, Moment, live_moments};
+use super::live_set::LiveBlock;
 use crate::error::Result;
 use crate::load::{Process, Rows};
-use crate::replay::{DeviceState, EndedPhase, Observed, Observer, Window, replay};
+use crate::replay::Window;
 
 /// What blocks are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +23,6 @@ pub enum Grouping {
     Phase,
     /// Power of two.
     Size,
-}
-
-/// Which moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// The peak of allocated.
-    Peak,
-    /// The peak of allocated within a step.
-    Step(i64),
-    /// This time, nanoseconds since 1970.
-    At(i64),
 }
 
 /// Blocks that have the key in common.
@@ -81,57 +71,25 @@ pub fn peaks(
     grouping: Grouping,
     shows: impl Fn(i16) -> bool,
 ) -> Result<Vec<Peaks>> {
-    let window = match moment {
-        Moment::Peak => window,
-        Moment::Step(step) => match step_window(process, step)? {
-            Some(window) => window,
-            None => return Ok(Vec::new()),
-        },
-        // Empty: its "peak" is the state that it opens with, that after the last event up to the moment.
-        Moment::At(time_nanos) => Window { start_nanos: time_nanos.saturating_add(1), end_nanos: time_nanos },
-    };
-    let mut first = FirstPass::default();
-    let outcome = replay(process, window, &mut first)?;
+    let live = live_moments(process, moment, window, shows)?;
     let site_names = Rows::new(process).site_names()?;
-    // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
-    first.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
-    let moments: Vec<(&DeviceState, u64)> = outcome
-        .devices
-        .iter()
-        .filter(|device| shows(device.device))
-        .filter_map(|device| Some((device, device.allocated_peak.seq?)))
-        .collect();
-    // One pass for all devices.
-    let mut live_sets: Vec<LiveSetAt> =
-        moments.iter().map(|(device, seq)| LiveSetAt::new(device.device, *seq)).collect();
-    replay(process, Window::ALL, &mut live_sets)?;
-    let mut found = Vec::new();
-    for ((device, seq), live) in moments.into_iter().zip(live_sets) {
-        let peak = device.allocated_peak;
-        let (blocks, allocated_bytes) = live.finish();
-        let key = |live: &LiveBlock| match grouping {
-            Grouping::Site => site_names.get(&live.block.site).cloned(),
-            Grouping::Module => site_names.get(&live.block.site).map(|name| module_of(name)),
-            Grouping::Category => live.block.category.map(|category| category.as_str().to_owned()),
-            Grouping::Phase => phase_of(&first.phases, live.block.born_seq),
-            Grouping::Size => Some(size_class(live.block.size_bytes)),
-        };
-        let (step, phase) = match moment {
-            Moment::At(time_nanos) => (first.step_at(time_nanos), phase_of(&first.phases, seq)),
-            _ => (peak.place.step, outcome.phases.name(peak.place.phase).map(str::to_owned)),
-        };
-        found.push(Peaks {
-            device: device.device,
-            time_nanos: if let Moment::At(time_nanos) = moment { Some(time_nanos) } else { peak.time_nanos },
-            origin_nanos: outcome.first_nanos(),
-            step,
-            phase,
-            allocated_bytes,
-            groups: group(device.device, &blocks, allocated_bytes, key),
-        });
-    }
-    found.sort_by_key(|peaks| peaks.device);
-    Ok(found)
+    let key = |live_block: &LiveBlock| match grouping {
+        Grouping::Site => site_names.get(&live_block.block.site).cloned(),
+        Grouping::Module => site_names.get(&live_block.block.site).map(|name| module_of(name)),
+        Grouping::Category => live_block.block.category.map(|category| category.as_str().to_owned()),
+        Grouping::Phase => live.phase_of(live_block.block.born_seq).map(str::to_owned),
+        Grouping::Size => Some(size_class(live_block.block.size_bytes)),
+    };
+    let peaks_of = |moment: &LiveMoment| Peaks {
+        device: moment.device,
+        time_nanos: moment.time_nanos,
+        origin_nanos: live.origin_nanos,
+        step: moment.step,
+        phase: moment.phase.clone(),
+        allocated_bytes: moment.allocated_bytes,
+        groups: group(moment.device, &moment.blocks, moment.allocated_bytes, key),
+    };
+    Ok(live.devices.iter().map(peaks_of).collect())
 }
 
 /// The time that a step took; to the end of the trace if that cut it off, `None` if there is no such step. Reads
@@ -188,36 +146,4 @@ fn module_of(site: &str) -> String {
 fn size_class(bytes: i64) -> String {
     let lower = if bytes <= 0 { 0 } else { 1i64 << bytes.ilog2() };
     format!("{} and more", crate::render::bytes(lower))
-}
-
-/// The innermost phase around `seq`; `phases` are sorted by where they begin, outer ones first.
-fn phase_of(phases: &[EndedPhase], seq: u64) -> Option<String> {
-    let after = phases.partition_point(|phase| phase.seqs.0 < seq);
-    let around = phases[..after].iter().rev().find(|phase| seq <= phase.seqs.1);
-    around.map(|phase| phase.name.clone())
-}
-
-/// Phases and steps as they end, to place blocks and moments in.
-#[derive(Debug, Default)]
-struct FirstPass {
-    phases: Vec<EndedPhase>,
-    /// Begin and end, nanoseconds since 1970, and number.
-    steps: Vec<(i64, i64, i64)>,
-}
-
-impl FirstPass {
-    fn step_at(&self, time_nanos: i64) -> Option<i64> {
-        let around = |(begin, end, _): &&(i64, i64, i64)| *begin <= time_nanos && time_nanos <= *end;
-        self.steps.iter().find(around).map(|(_, _, step)| *step)
-    }
-}
-
-impl Observer for FirstPass {
-    fn observe(&mut self, observed: &Observed<'_>) {
-        match observed {
-            Observed::Phase(phase) => self.phases.push((*phase).clone()),
-            Observed::Step { step, .. } => self.steps.push((step.begin_nanos, step.end_nanos, step.step)),
-            _ => {}
-        }
-    }
 }

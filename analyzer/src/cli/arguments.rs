@@ -161,22 +161,12 @@ impl Common {
         if self.start.is_none() && self.end.is_none() {
             return Ok(Window::ALL);
         }
-        let origin = first_nanos(process)?;
+        let origin = Rows::new(process).first_nanos()?;
         Ok(Window {
             start_nanos: self.start.map_or(i64::MIN, |start| origin.saturating_add(start)),
             end_nanos: self.end.map_or(i64::MAX, |end| origin.saturating_add(end)),
         })
     }
-}
-
-/// When the process's recording began: the earliest of the first rows.
-pub(super) fn first_nanos(process: &Process) -> crate::error::Result<i64> {
-    let rows = Rows::new(process);
-    let checkpoint = rows.checkpoints().next().transpose()?.map(|row| row.time_nanos);
-    let sample = rows.samples().next().transpose()?.map(|row| row.time_nanos);
-    let node_sample = rows.node_samples().next().transpose()?.map(|row| row.time_nanos);
-    let event = rows.events().next().transpose()?.and_then(|batch| batch.first()).map(|row| row.time_nanos);
-    Ok([checkpoint, sample, node_sample, event].into_iter().flatten().min().unwrap_or(0))
 }
 
 /// A time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; seconds without one. Nanoseconds.

@@ -51,7 +51,7 @@ enum Command {
     Plot(plot::Args),
     /// Make a trace of recordings of other tools
     Import(import::Args),
-    /// Write a table, or the whole, in the form of another tool
+    /// Write it for other tools: Perfetto, TensorBoard, memory_viz, flame graphs, tables
     Export(export::Args),
     /// The tables of a trace
     Schema(schema::Args),

@@ -3,9 +3,10 @@
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use super::arguments::{Common, first_nanos, parse_duration};
+use super::arguments::{Common, parse_duration};
 use super::output;
 use crate::analysis::{self, Grouping, Moment, Peaks};
+use crate::load::Rows;
 use crate::render::{self, Format};
 
 /// Groups shown unless asked otherwise.
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let process = common.only_process(&source)?;
     let moment = match (args.step, args.at) {
         (Some(step), _) => Moment::Step(step),
-        (None, Some(at)) => Moment::At(first_nanos(process)?.saturating_add(at)),
+        (None, Some(at)) => Moment::At(Rows::new(process).first_nanos()?.saturating_add(at)),
         (None, None) => Moment::Peak,
     };
     let (grouping, key, heading) = args.by.grouping();

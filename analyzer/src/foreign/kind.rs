@@ -58,7 +58,8 @@ pub(super) fn kind(start: &[u8]) -> Result<Kind, String> {
 /// An object is what its outermost keys say.
 fn object_kind(text: &[u8]) -> Result<Kind, String> {
     let mut first = None;
-    for key in OuterKeys::new(text) {
+    let mut keys = OuterKeys::new(text);
+    for key in keys.by_ref() {
         if SNAPSHOT_KEYS.iter().any(|known| known.as_bytes() == key) {
             return Ok(Kind::SnapshotJson);
         }
@@ -66,6 +67,10 @@ fn object_kind(text: &[u8]) -> Result<Kind, String> {
             return Ok(Kind::ChromeTrace);
         }
         first = first.or(Some(key));
+    }
+    // What has a lot to say before its events is a trace: its reader will see.
+    if keys.is_cut_off() {
+        return Ok(Kind::ChromeTrace);
     }
     let first = first.map_or_else(String::new, |key| String::from_utf8_lossy(key).chars().take(60).collect());
     Err(format!("a JSON object that is neither a trace nor a snapshot (its first key is `{first}`)"))
@@ -97,6 +102,11 @@ struct OuterKeys<'a> {
 impl<'a> OuterKeys<'a> {
     fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0, depth: 0, expects_key: false }
+    }
+
+    /// Whether the text ends before the object does; asked after the last key.
+    fn is_cut_off(&self) -> bool {
+        self.at >= self.text.len()
     }
 
     /// The string that begins at `at`, without its quotes; `at` is behind it then.
@@ -154,13 +164,14 @@ mod tests {
 
     #[test]
     fn content_tells_the_kind() {
-        let cases: [(&[u8], Kind); 12] = [
+        let cases: [(&[u8], Kind); 13] = [
             (b"\x80\x04\x95", Kind::SnapshotPickle),
             (b"\x80\x02}q\x00", Kind::SnapshotPickle),
             (br#"{"segments": []}"#, Kind::SnapshotJson),
             (br#" {"version": {"device_traces": 1}, "allocator_settings": {}}"#, Kind::SnapshotJson),
             (br#"[{"device": 0, "blocks": []}]"#, Kind::SnapshotJson),
             (br#"{"note": "\"segments\": ", "traceEvents": ["#, Kind::ChromeTrace),
+            (br#"{"metadata": {"long": "#, Kind::ChromeTrace),
             (br#"[{"ph": "X", "args": {"blocks": 1}}]"#, Kind::ChromeTrace),
             (br"[[-1, 1, 512, 7], ", Kind::MemoryTimeline),
             (b"timestamp, name, memory.used [MiB]\n", Kind::NvidiaSmi),
@@ -180,7 +191,7 @@ mod tests {
             (b"\x80\x09", "protocol 9"),
             (b"PK\x03\x04rest", "torch.save"),
             (b"PAR1", "run.json"),
-            (br#"{"model": 1, "x": {"segments": 2}}"#, "first key is `model`"),
+            (br#"{"model": 1, "x": {"segments": 2}} "#, "first key is `model`"),
             (b"[]", "empty list"),
             (b"[1, 2]", "neither events nor segments"),
             (b"hello world", "text"),

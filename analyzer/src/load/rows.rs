@@ -275,6 +275,20 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// When the recording began: the earliest of the first rows, nanoseconds since 1970; 0 without rows. Samples of
+    /// devices, which another process may have begun to take before, count where there is nothing else.
+    ///
+    /// # Errors
+    /// If a table cannot be read.
+    pub fn first_nanos(self) -> Result<i64> {
+        let checkpoint = self.checkpoints().next().transpose()?.map(|row| row.time_nanos);
+        let sample = self.samples().next().transpose()?.map(|row| row.time_nanos);
+        let event =
+            self.events().next().transpose()?.and_then(|batch| batch.first()).map(|row| row.time_nanos);
+        let node_sample = self.node_samples().next().transpose()?.map(|row| row.time_nanos);
+        Ok([checkpoint, sample, node_sample, event].into_iter().flatten().min().unwrap_or(0))
+    }
+
     /// Names of the sites, by id.
     ///
     /// # Errors

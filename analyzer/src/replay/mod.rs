@@ -13,6 +13,6 @@ mod segments;
 
 pub use device::{DeviceState, Peak};
 pub use live_blocks::Block;
-pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay};
+pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay, replay_checkpoints};
 pub use phases::{DeviceSpan, EndedPhase, EndedStep, PhaseRef, PhaseTracker, Place};
 pub(crate) use segments::Segments;

@@ -197,10 +197,23 @@ impl Window {
 /// # Errors
 /// If the trace cannot be read.
 pub fn replay(process: &Process, window: Window, observer: &mut impl Observer) -> Result<Outcome> {
-    let mut pass =
-        Pass { outcome: Outcome::default(), last_device: 0, last_seq: 0, last_checkpoint: None, window };
+    let mut pass = Pass::new(window);
     merge::for_each(Rows::new(process), |record| pass.take(record, observer))?;
     Ok(pass.finish(observer))
+}
+
+/// Follows the checkpoints of a process alone, which are few: tells `observer` of phases and steps, without what memory
+/// did in them. What the trace's end cuts off ends with the last checkpoint.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn replay_checkpoints(process: &Process, observer: &mut impl Observer) -> Result<()> {
+    let mut pass = Pass::new(Window::ALL);
+    for row in Rows::new(process).checkpoints() {
+        pass.checkpoint(&row?, observer);
+    }
+    pass.finish(observer);
+    Ok(())
 }
 
 struct Pass {
@@ -213,6 +226,10 @@ struct Pass {
 }
 
 impl Pass {
+    fn new(window: Window) -> Self {
+        Self { outcome: Outcome::default(), last_device: 0, last_seq: 0, last_checkpoint: None, window }
+    }
+
     #[inline]
     fn take(&mut self, record: Record<'_>, observer: &mut impl Observer) {
         match record {

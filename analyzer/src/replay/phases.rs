@@ -60,6 +60,8 @@ pub struct EndedPhase {
     pub name: String,
     /// Step that it was in.
     pub step: Option<i64>,
+    /// Thread whose checkpoints bound it; 0 unknown.
+    pub thread: u32,
     /// When it began, nanoseconds since 1970.
     pub begin_nanos: i64,
     /// When it ended.
@@ -79,10 +81,14 @@ pub struct EndedStep {
     pub step: i64,
     /// Epoch that it was in.
     pub epoch: Option<i64>,
+    /// Thread whose checkpoints bound it; 0 unknown.
+    pub thread: u32,
     /// When it began, nanoseconds since 1970.
     pub begin_nanos: i64,
     /// When it ended.
     pub end_nanos: i64,
+    /// `seq` of its first and last checkpoint.
+    pub seqs: (u64, u64),
     /// Loss.
     pub loss: Option<f64>,
     /// Samples in the batch.
@@ -228,8 +234,10 @@ impl PhaseTracker {
         self.fold(devices);
         let mut threads: Vec<(u32, Vec<Frame>)> = self.threads.drain().collect();
         threads.sort_by_key(|(thread, _)| *thread);
-        for frame in threads.into_iter().flat_map(|(_, stack)| stack.into_iter().rev()) {
-            self.tell(frame, last_nanos, last_seq, None);
+        for (thread, stack) in threads {
+            for frame in stack.into_iter().rev() {
+                self.tell(frame, thread, last_nanos, last_seq, None);
+            }
         }
     }
 
@@ -317,7 +325,7 @@ impl PhaseTracker {
             }
         }
         for frame in ended.into_iter().rev() {
-            self.tell(frame, row.time_nanos, row.seq, Some(row));
+            self.tell(frame, row.thread, row.time_nanos, row.seq, Some(row));
         }
         self.new_boundary(row, devices);
     }
@@ -346,6 +354,7 @@ impl PhaseTracker {
         self.phases.push(EndedPhase {
             name: name.to_owned(),
             step: row.step.or(self.place().step),
+            thread: row.thread,
             begin_nanos: open.begin_nanos,
             end_nanos: row.time_nanos,
             seqs: (open.begin_seq, row.seq),
@@ -355,7 +364,7 @@ impl PhaseTracker {
         self.new_boundary(row, devices);
     }
 
-    fn tell(&mut self, frame: Frame, end_nanos: i64, end_seq: u64, end: Option<&CheckpointRow>) {
+    fn tell(&mut self, frame: Frame, thread: u32, end_nanos: i64, end_seq: u64, end: Option<&CheckpointRow>) {
         let Open { begin_nanos, begin_seq, devices } = frame.whole;
         let is_complete = end.is_some();
         match frame.kind {
@@ -363,8 +372,10 @@ impl PhaseTracker {
             FrameKind::Step(step) => self.steps.push(EndedStep {
                 step,
                 epoch: frame.epoch,
+                thread,
                 begin_nanos,
                 end_nanos,
+                seqs: (begin_seq, end_seq),
                 loss: end.and_then(|row| row.value),
                 batch_size: end.and_then(|row| row.batch_size),
                 devices,
@@ -373,6 +384,7 @@ impl PhaseTracker {
             FrameKind::Span(name) => self.phases.push(EndedPhase {
                 name: self.names[name as usize].clone(),
                 step: self.place().step,
+                thread,
                 begin_nanos,
                 end_nanos,
                 seqs: (begin_seq, end_seq),

@@ -10,6 +10,8 @@ mod compare;
 mod damage;
 mod demo;
 mod export;
+mod export_laws;
+mod exports;
 mod faults;
 mod forks;
 mod format_errors;

@@ -1,4 +1,4 @@
-//! `tidegauge export`.
+//! Exports of tables and of the whole as PyTorch's memory snapshot.
 
 use std::path::Path;
 
@@ -6,31 +6,18 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use tidegauge_schemas::layout::ProcessId;
 
-use super::arguments::Common;
-use super::{output, peaks};
+use super::Args;
 use crate::analysis::{self, DEFAULT_BUCKETS, Moment, PhaseTable, StepTable};
+use crate::cli::output;
 use crate::export::pytorch_snapshot;
 use crate::export::tables::{self, RowFormat, RowSelection};
 use crate::load::{Process, Source};
 use crate::render;
 use crate::replay::replay;
 
-/// Form of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum To {
-    /// A memory snapshot as PyTorch's, for memory_viz
-    PytorchSnapshot,
-    /// A table, comma-separated
-    Csv,
-    /// A table, an array of rows
-    Json,
-    /// A table, as Parquet
-    Parquet,
-}
-
 /// Which table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TableArg {
+pub(super) enum TableArg {
     /// Result: peaks of each curve and device
     Summary,
     /// Result: the curves over time
@@ -72,31 +59,7 @@ impl TableArg {
     }
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    common: Common,
-    /// Form of the file
-    #[arg(long, value_enum)]
-    to: To,
-    /// The table, for csv, json and parquet
-    #[arg(long, value_enum)]
-    table: Option<TableArg>,
-    /// What blocks are grouped by in table peaks
-    #[arg(long, value_enum, default_value = "site")]
-    by: peaks::By,
-}
-
-pub(super) fn run(args: &Args) -> Result<()> {
-    match args.to {
-        To::PytorchSnapshot => to_pytorch_snapshot(args),
-        To::Csv => to_rows(args, RowFormat::Csv),
-        To::Json => to_rows(args, RowFormat::Json),
-        To::Parquet => to_rows(args, RowFormat::Parquet),
-    }
-}
-
-fn to_pytorch_snapshot(args: &Args) -> Result<()> {
+pub(super) fn to_pytorch_snapshot(args: &Args) -> Result<()> {
     let common = &args.common;
     if args.table.is_some() {
         bail!("--table is for csv, json and parquet");
@@ -116,7 +79,7 @@ fn to_pytorch_snapshot(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn to_rows(args: &Args, format: RowFormat) -> Result<()> {
+pub(super) fn to_rows(args: &Args, format: RowFormat) -> Result<()> {
     let common = &args.common;
     let table =
         args.table.context("--table says which table, for example --table steps or --table events")?;

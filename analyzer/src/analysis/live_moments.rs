@@ -1,0 +1,140 @@
+//! What is alive at a moment of each device, block by block: two passes, however many devices there are.
+
+use super::live_set::{LiveBlock, LiveSetAt};
+use super::peaks::step_window;
+use crate::error::Result;
+use crate::load::Process;
+use crate::replay::{DeviceState, EndedPhase, Observed, Observer, Window, replay};
+
+/// Which moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The peak of allocated.
+    Peak,
+    /// The peak of allocated within a step.
+    Step(i64),
+    /// This time, nanoseconds since 1970.
+    At(i64),
+}
+
+/// What is alive at a moment of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveMoment {
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// The moment, nanoseconds since 1970; `None` for the state at the start.
+    pub time_nanos: Option<i64>,
+    /// Step.
+    pub step: Option<i64>,
+    /// Phase.
+    pub phase: Option<String>,
+    /// Allocated. More or less than the sum of the blocks where the recording knows of memory that it has no block of.
+    pub allocated_bytes: i64,
+    /// The blocks, largest first.
+    pub blocks: Vec<LiveBlock>,
+}
+
+/// The same moment of several devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LiveMoments {
+    /// When the recording began, nanoseconds since 1970.
+    pub origin_nanos: i64,
+    /// By device; empty if the trace has no such step.
+    pub devices: Vec<LiveMoment>,
+    /// By where they begin, outer ones first.
+    phases: Vec<EndedPhase>,
+}
+
+impl LiveMoments {
+    /// The innermost phase around `seq`.
+    #[must_use]
+    pub fn phase_of(&self, seq: u64) -> Option<&str> {
+        let after = self.phases.partition_point(|phase| phase.seqs.0 < seq);
+        let around = self.phases[..after].iter().rev().find(|phase| seq <= phase.seqs.1);
+        around.map(|phase| phase.name.as_str())
+    }
+}
+
+/// What is alive at the moment, on each device that `shows` lets through; the peak is that inside of `window`.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn live_moments(
+    process: &Process,
+    moment: Moment,
+    window: Window,
+    shows: impl Fn(i16) -> bool,
+) -> Result<LiveMoments> {
+    let window = match moment {
+        Moment::Peak => window,
+        Moment::Step(step) => match step_window(process, step)? {
+            Some(window) => window,
+            None => return Ok(LiveMoments::default()),
+        },
+        // Empty: its "peak" is the state that it opens with, that after the last event up to the moment.
+        Moment::At(time_nanos) => Window { start_nanos: time_nanos.saturating_add(1), end_nanos: time_nanos },
+    };
+    let mut first = FirstPass::default();
+    let outcome = replay(process, window, &mut first)?;
+    let mut found = LiveMoments { origin_nanos: outcome.first_nanos(), ..LiveMoments::default() };
+    // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
+    first.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
+    found.phases = first.phases;
+    let moments: Vec<(&DeviceState, u64)> = outcome
+        .devices
+        .iter()
+        .filter(|device| shows(device.device))
+        .filter_map(|device| Some((device, device.allocated_peak.seq?)))
+        .collect();
+    // One pass for all devices.
+    let mut live_sets: Vec<LiveSetAt> =
+        moments.iter().map(|(device, seq)| LiveSetAt::new(device.device, *seq)).collect();
+    replay(process, Window::ALL, &mut live_sets)?;
+    for ((device, seq), live) in moments.into_iter().zip(live_sets) {
+        let peak = device.allocated_peak;
+        let (blocks, allocated_bytes) = live.finish();
+        let (time_nanos, step, phase) = match moment {
+            Moment::At(time_nanos) => {
+                let step = step_at(&first.steps, time_nanos);
+                (Some(time_nanos), step, found.phase_of(seq).map(str::to_owned))
+            }
+            _ => {
+                let phase = outcome.phases.name(peak.place.phase).map(str::to_owned);
+                (peak.time_nanos, peak.place.step, phase)
+            }
+        };
+        found.devices.push(LiveMoment {
+            device: device.device,
+            time_nanos,
+            step,
+            phase,
+            allocated_bytes,
+            blocks,
+        });
+    }
+    found.devices.sort_by_key(|moment| moment.device);
+    Ok(found)
+}
+
+fn step_at(steps: &[(i64, i64, i64)], time_nanos: i64) -> Option<i64> {
+    let around = |(begin, end, _): &&(i64, i64, i64)| *begin <= time_nanos && time_nanos <= *end;
+    steps.iter().find(around).map(|(_, _, step)| *step)
+}
+
+/// Phases and steps as they end, to place blocks and moments in.
+#[derive(Debug, Default)]
+struct FirstPass {
+    phases: Vec<EndedPhase>,
+    /// Begin and end, nanoseconds since 1970, and number.
+    steps: Vec<(i64, i64, i64)>,
+}
+
+impl Observer for FirstPass {
+    fn observe(&mut self, observed: &Observed<'_>) {
+        match observed {
+            Observed::Phase(phase) => self.phases.push((*phase).clone()),
+            Observed::Step { step, .. } => self.steps.push((step.begin_nanos, step.end_nanos, step.step)),
+            _ => {}
+        }
+    }
+}
