@@ -14,6 +14,7 @@ mod forks;
 mod format_errors;
 mod kill;
 mod kineto;
+mod kineto_calls;
 mod kineto_corpus;
 mod kineto_malformed;
 mod launched;
