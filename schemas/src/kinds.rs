@@ -63,8 +63,8 @@ vocabulary! {
         Oom = 9, "oom", "an allocation failed; `size_bytes` is what was asked for; moves no curve";
         Annotate = 10, "annotate", "tells the category or site of a block that is alive; applies to its whole life; moves no curve";
         Snapshot = 11, "snapshot", "a snapshot was taken here; moves no curve";
-        Baseline = 12, "baseline", "a block that was alive when a recorded window opened; bears the `seq` and time of its allocation; raises allocated and active; without an address, the sum of blocks that are not known one by one, or what keeps the books balanced";
-        SegmentBaseline = 13, "segment_baseline", "memory that was held from the device when a recorded window opened; raises reserved";
+        Baseline = 12, "baseline", "a block that was alive when a recorded window opened; bears the `seq` and time of its allocation; raises allocated and active; without an address, the sum of blocks that are not known one by one, or what keeps the books balanced, which is no event of the device and may be negative";
+        SegmentBaseline = 13, "segment_baseline", "memory that was held from the device when a recorded window opened; raises reserved; without an address, by how much reserved changed as far as only its total is known, and may be negative";
         BaselinePending = 14, "baseline_pending", "a block that was freed and still used by a stream when a recorded window opened; raises active";
     }
 }

@@ -1,7 +1,5 @@
 //! What a person wants to know of a run first.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashMap;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
@@ -306,23 +304,27 @@ fn cost(process: &Process) -> Option<Cost> {
 
 /// Holders by name: several stacks may go by one. What is in no block that is known has no site.
 fn by_name(holders: &[Holder], peak_bytes: i64, site_names: &FxHashMap<u32, String>) -> Vec<NamedHolder> {
-    let mut named: BTreeMap<Option<&str>, (i64, i64)> = BTreeMap::new();
+    // In the order of the holders, which stays where they hold equally much.
+    let mut named: Vec<NamedHolder> = Vec::new();
+    let mut places: FxHashMap<Option<&str>, usize> = FxHashMap::default();
+    let mut add = |site: Option<&str>, bytes: i64, blocks: i64, place: usize| {
+        if place == named.len() {
+            named.push(NamedHolder { site: site.map(str::to_owned), bytes: 0, blocks: 0 });
+        }
+        named[place].bytes += bytes;
+        named[place].blocks += blocks;
+    };
     let mut rest_bytes = peak_bytes;
     for holder in holders {
-        let sum = named.entry(site_names.get(&holder.site).map(String::as_str)).or_default();
-        sum.0 += holder.bytes;
-        sum.1 += holder.blocks;
+        let site = site_names.get(&holder.site).map(String::as_str);
+        let next = places.len();
+        add(site, holder.bytes, holder.blocks, *places.entry(site).or_insert(next));
         rest_bytes -= holder.bytes;
     }
     if rest_bytes > 0 {
-        named.entry(None).or_default().0 += rest_bytes;
+        let next = places.len();
+        add(None, rest_bytes, 0, *places.entry(None).or_insert(next));
     }
-    let named = named.into_iter().map(|(site, (bytes, blocks))| NamedHolder {
-        site: site.map(str::to_owned),
-        bytes,
-        blocks,
-    });
-    let mut named: Vec<NamedHolder> = named.collect();
     named.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
     named
 }

@@ -338,3 +338,42 @@ fn raise(peak: &mut Peak, bytes: i64, at: impl Fn(i64) -> Peak) {
         *peak = at(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(seq: u64, address: Option<u64>, size_bytes: i64) -> EventRow {
+        let size_bytes = Some(size_bytes);
+        EventRow { seq, time_nanos: 0, kind: None, device: 0, address, size_bytes, site: 0, category: None }
+    }
+
+    #[test]
+    fn what_balances_books_is_no_event_and_belongs_to_one() {
+        let mut device = DeviceState::new(0);
+        let rows = [
+            (EventKind::Alloc, Some(1), 10),
+            // More than the event says was allocated at it.
+            (EventKind::Baseline, None, 90),
+            (EventKind::SegmentBaseline, None, 500),
+            (EventKind::Alloc, Some(2), 5),
+            (EventKind::Baseline, None, -50),
+            (EventKind::SegmentBaseline, None, -100),
+            (EventKind::SegmentFree, None, 150),
+        ];
+        for (seq, (kind, address, size_bytes)) in (0..).zip(rows) {
+            let effect = device.apply(&row(seq, address, size_bytes), kind, true);
+            assert_eq!(effect.special, Special::None);
+        }
+        assert_eq!(device.events, 3, "two allocations and a return");
+        assert_eq!((device.allocated_peak.bytes, device.allocated_peak.event_index), (105, Some(1)));
+        let reserved = device.reserved_peak.unwrap();
+        assert_eq!(
+            (reserved.bytes, reserved.event_index),
+            (500, Some(1)),
+            "that of the event that it was taken for"
+        );
+        assert_eq!((device.allocated_bytes, device.reserved_bytes), (55, Some(250)));
+        assert_eq!(device.initial_bytes, 0);
+    }
+}

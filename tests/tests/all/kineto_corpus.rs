@@ -20,8 +20,11 @@ fn summarize(source: &Source) -> Summary {
     summary(source, |_| Ok(Window::ALL), |_| true).unwrap()
 }
 
+/// Bytes, Total Allocated and Total Reserved of an event.
+type NaiveEvent = (i64, Option<i64>, Option<i64>);
+
 /// What a file says, by a reader that keeps everything: of each device its events in the order of time.
-fn naive(path: &Path) -> BTreeMap<i64, Vec<(i64, Option<i64>, Option<i64>)>> {
+fn naive(path: &Path) -> BTreeMap<i64, Vec<NaiveEvent>> {
     let bytes = std::fs::read(path).unwrap();
     let text = if bytes.starts_with(&[0x1f, 0x8b]) {
         let gzip = std::process::Command::new("gzip").arg("-dc").arg(path).output().unwrap();

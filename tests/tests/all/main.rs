@@ -18,6 +18,7 @@ mod format_errors;
 mod import;
 mod kill;
 mod kineto;
+mod kineto_calls;
 mod kineto_corpus;
 mod kineto_malformed;
 mod launched;

@@ -108,7 +108,7 @@ fn push_rows(
         if let Some((_, books)) = books.iter_mut().find(|(device, _)| *device == row.device) {
             books.tell(&row, row.time_nanos + base_nanos, thread, |row| process.push_event(row));
         }
-        if memory.len() % ROWS_PER_RETURN == 0 {
+        if memory.len().is_multiple_of(ROWS_PER_RETURN) {
             memory.shrink_to_fit();
         }
     }

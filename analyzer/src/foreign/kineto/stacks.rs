@@ -111,7 +111,7 @@ fn name(running: &[NameId], names: &Texts) -> Option<String> {
         operators.map(|name| names.get(name.text()))
     };
     let annotation = || running.iter().find(|name| name.is_annotation()).map(|name| names.get(name.text()));
-    let written = operators().find(is_telling).or_else(|| operators().last()).or_else(annotation);
+    let written = operators().find(is_telling).or_else(|| operators().next_back()).or_else(annotation);
     written.map(super::cursor::text)
 }
 
