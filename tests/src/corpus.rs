@@ -16,10 +16,14 @@ fn folder() -> PathBuf {
 pub fn files(kind: &str) -> Vec<(PathBuf, Value)> {
     let folder = folder();
     let Ok(text) = std::fs::read(folder.join("reference.json")) else {
-        eprintln!("SKIPPED: there is no corpus at {}; TIDEGAUGE_CORPUS names another folder", folder.display());
+        eprintln!(
+            "SKIPPED: there is no corpus at {}; TIDEGAUGE_CORPUS names another folder",
+            folder.display()
+        );
         return Vec::new();
     };
-    let rows: Vec<Value> = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("reference.json: {error}"));
+    let rows: Vec<Value> =
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("reference.json: {error}"));
     let of_kind = rows.into_iter().filter_map(|row| {
         let file = row["file"].as_str().filter(|file| file.starts_with(kind))?;
         Some((folder.join(file), row["devices"].clone()))

@@ -11,8 +11,50 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("pickled snapshot", pickled_snapshot()),
         ("JSON snapshot", json_snapshot()),
         ("old list of segments", old_segments()),
+        ("profiler trace", PROFILER_TRACE.to_vec()),
+        ("profiler trace of 2021", OLD_PROFILER_TRACE.to_vec()),
+        (
+            "raw memory timeline",
+            b"[[-1,1,512,0],[10,2,4096,4],[11,3,-4096,4],[11,3,4096,5],[12,4,-4096,5]]".to_vec(),
+        ),
+        (
+            "memory timeline",
+            b"[[1,2,5],[[0,8,0,0,0,16,0,0,0],[0,8,0,0,0,32,0,0,4],[0,8,0,0,0,0,0,0,0]]]".to_vec(),
+        ),
+        ("nvidia-smi log", NVIDIA_SMI.to_vec()),
+        ("nvidia-smi log of processes", NVIDIA_SMI_PROCESSES.to_vec()),
     ]
 }
+
+const PROFILER_TRACE: &[u8] = br#"{"schemaVersion": 1, "distributedInfo": {"rank": 1, "world_size": 2},
+"deviceProperties": [{"id": 0, "name": "GPU", "totalGlobalMem": 1000000}], "baseTimeNanoseconds": 1700000000000000000,
+"traceEvents": [
+{"ph": "X", "cat": "user_annotation", "name": "ProfilerStep#3", "pid": 5, "tid": 5, "ts": 10.5, "dur": 100.25},
+{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 5, "tid": "5", "ts": 11.0, "dur": 20, "args": {"Ev Idx": 1}},
+{"ph": "X", "cat": "cpu_op", "name": "aten::empty", "pid": 5, "tid": 5, "ts": 12, "dur": 2},
+{"ph": "X", "cat": "python_function", "name": "train.py(7): main", "pid": 5, "tid": 5, "ts": 9, "dur": 200},
+{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 5, "tid": 5, "ts": 12.5,
+ "args": {"Total Reserved": 4096, "Total Allocated": 600, "Bytes": 512, "Device Id": 0, "Device Type": 1, "Addr": 4096}},
+{"ph": "i", "name": "[memory]", "pid": 5, "tid": 5, "ts": 40,
+ "args": {"Total Reserved": 8192, "Total Allocated": 88, "Bytes": -512, "Device Id": 0, "Device Type": 1, "Addr": 4096}},
+{"ph": "i", "name": "[memory]", "pid": 5, "tid": 5, "ts": 30,
+ "args": {"Total Reserved": 0, "Total Allocated": 8, "Bytes": 8, "Device Id": -1, "Device Type": 0, "Addr": 77}},
+{"ph": "M", "name": "process_name", "pid": 5, "tid": 0, "ts": 1, "args": {"name": "python3"}}
+], "traceName": "t\u00e9st.json"}"#;
+
+const OLD_PROFILER_TRACE: &[u8] = br#"[{"ph": "X", "cat": "Operator", "name": "aten::add", "pid": 1, "tid": "1", "ts": 5, "dur": 9,
+"args": {"Call stack": "a.py(1): f;b.py(2): g"}},
+{"ph": "i", "name": "[memory]", "pid": 1, "tid": 1, "ts": 6, "args": {"Device Type": 0, "Device Id": -1, "Bytes": 64}},
+{"ph": "i", "name": "[memory]", "pid": 1, "tid": 1, "ts": 8, "args": {"Device Type": 0, "Device Id": -1, "Bytes": -64}}]"#;
+
+const NVIDIA_SMI: &[u8] =
+    b"timestamp, index, uuid, name, memory.total [MiB], memory.used [MiB], utilization.gpu [%]\n\
+2023/08/01 10:11:12.345, 0, GPU-1, NVIDIA A100, 40960 MiB, 123 MiB, 5 %\n\
+2023/08/01 10:11:12.346, 1, GPU-2, NVIDIA A100, 40960 MiB, [N/A], [Not Supported]\n\
+2023/08/01 10:11:13.345, 0, GPU-1, NVIDIA A100, 40960 MiB, 456 MiB, 97 %\n";
+
+const NVIDIA_SMI_PROCESSES: &[u8] =
+    b"timestamp, gpu_uuid, pid, name, used_gpu_memory [MiB]\n2023/08/01 10:11:12.345, GPU-1, 77, python, 100 MiB\n";
 
 /// A pickled snapshot of 60 entries.
 fn pickled_snapshot() -> Vec<u8> {

@@ -117,7 +117,9 @@ impl<W: Write> Maker<W> {
             let address = FIRST_ADDRESS + slot as i64 * STRIDE_BYTES;
             let writer = &mut maker.writer;
             writer.begin_dict()?;
-            for (key, value) in [("device", 0), ("address", address), ("total_size", STRIDE_BYTES), ("stream", 0)] {
+            for (key, value) in
+                [("device", 0), ("address", address), ("total_size", STRIDE_BYTES), ("stream", 0)]
+            {
                 writer.text(key)?;
                 writer.int(value)?;
             }
@@ -161,8 +163,12 @@ impl<W: Write> Maker<W> {
             let deed = maker.next_deed();
             let (action, slot, size, stack) = match deed {
                 Deed::Alloc { slot, size, stack } => ("alloc", slot, size, Some(stack)),
-                Deed::Request { slot, size } => ("free_requested", slot, size, Some(slot % maker.shape.stacks)),
-                Deed::Complete { slot, size } => ("free_completed", slot, size, Some(slot % maker.shape.stacks)),
+                Deed::Request { slot, size } => {
+                    ("free_requested", slot, size, Some(slot % maker.shape.stacks))
+                }
+                Deed::Complete { slot, size } => {
+                    ("free_completed", slot, size, Some(slot % maker.shape.stacks))
+                }
             };
             let writer = &mut maker.writer;
             writer.begin_dict()?;
@@ -221,7 +227,11 @@ impl<W: Write> Maker<W> {
         self.listed(length, each).map(drop)
     }
 
-    fn listed(&mut self, length: usize, each: &mut dyn FnMut(&mut Self, usize) -> Result<()>) -> Result<MemoId> {
+    fn listed(
+        &mut self,
+        length: usize,
+        each: &mut dyn FnMut(&mut Self, usize) -> Result<()>,
+    ) -> Result<MemoId> {
         let id = self.writer.begin_list()?;
         let mut at = 0;
         while at < length {

@@ -18,8 +18,14 @@ pub(super) enum Kind {
 }
 
 /// Keys of the outermost object of a snapshot.
-const SNAPSHOT_KEYS: [&str; 6] =
-    ["segments", "device_traces", "allocator_settings", "external_annotations", "host_segments", "host_traces"];
+const SNAPSHOT_KEYS: [&str; 6] = [
+    "segments",
+    "device_traces",
+    "allocator_settings",
+    "external_annotations",
+    "host_segments",
+    "host_traces",
+];
 /// Keys of the outermost object of a trace.
 const TRACE_KEYS: [&str; 9] = [
     "traceEvents",
@@ -72,7 +78,9 @@ fn object_kind(text: &[u8]) -> Result<Kind, String> {
     if keys.is_cut_off() {
         return Ok(Kind::ChromeTrace);
     }
-    let first = first.map_or_else(String::new, |key| String::from_utf8_lossy(key).chars().take(60).collect());
+    let first: String =
+        first.map_or_else(String::new, |key| String::from_utf8_lossy(key).chars().take(60).collect());
+    let first = crate::render::printable(&first);
     Err(format!("a JSON object that is neither a trace nor a snapshot (its first key is `{first}`)"))
 }
 
@@ -97,16 +105,17 @@ struct OuterKeys<'a> {
     at: usize,
     depth: usize,
     expects_key: bool,
+    is_closed: bool,
 }
 
 impl<'a> OuterKeys<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, depth: 0, expects_key: false }
+        Self { text, at: 0, depth: 0, expects_key: false, is_closed: false }
     }
 
     /// Whether the text ends before the object does; asked after the last key.
     fn is_cut_off(&self) -> bool {
-        self.at >= self.text.len()
+        !self.is_closed
     }
 
     /// The string that begins at `at`, without its quotes; `at` is behind it then.
@@ -147,6 +156,7 @@ impl<'a> Iterator for OuterKeys<'a> {
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
+                        self.is_closed = true;
                         return None;
                     }
                 }

@@ -103,10 +103,23 @@ impl Source {
     /// What the user should know before believing the figures: damage, losses, an unclean end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut said = std::collections::HashSet::new();
         // Files of one kind have the same to say; once is enough.
-        let all = self.processes.iter().flat_map(Process::warnings);
-        all.filter(|warning| said.insert(warning.clone())).collect()
+        let mut said: Vec<(String, ProcessId, usize)> = Vec::new();
+        for process in &self.processes {
+            let name = format!("{}: ", process.id);
+            for warning in process.warnings() {
+                let text = warning.strip_prefix(&name).unwrap_or(&warning);
+                match said.iter_mut().find(|(known, ..)| known == text) {
+                    Some((_, first, others)) => *others += usize::from(*first != process.id),
+                    None => said.push((text.to_owned(), process.id, 0)),
+                }
+            }
+        }
+        let line = |(text, first, others): (String, ProcessId, usize)| match others {
+            0 => format!("{first}: {text}"),
+            others => format!("{first} and {others} more: {text}"),
+        };
+        said.into_iter().map(line).collect()
     }
 }
 

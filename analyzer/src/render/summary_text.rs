@@ -98,10 +98,10 @@ impl Writer {
         for sentence in &process.coverage {
             let _ = writeln!(out, "  {}{break_}", printable(sentence));
         }
-        if !summary.config.is_empty() {
-            // What is nested, such as an allocator's settings, is for the data.
-            let plain = summary.config.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
-            let config: Vec<String> = plain.map(|(key, value)| format!("{key}={value}")).collect();
+        // What is nested, such as an allocator's settings, is for the data.
+        let plain = summary.config.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
+        let config: Vec<String> = plain.map(|(key, value)| format!("{key}={value}")).collect();
+        if !config.is_empty() {
             let _ = writeln!(out, "  config {}{break_}", printable(&config.join(" ")));
         }
         let steps = &process.steps;

@@ -8,7 +8,7 @@ use super::segments::Segments;
 use crate::load::EventRow;
 
 /// Sizes above this, a pebibyte, are no sizes: such an event is left out and counted.
-const MAX_BYTES: i64 = 1 << 50;
+pub(crate) const MAX_BYTES: i64 = 1 << 50;
 
 /// The highest point of a curve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -167,15 +167,17 @@ impl DeviceState {
             EventKind::Baseline => {
                 let effect = self.alloc(event);
                 if is_start {
-                    self.initial_bytes += effect.allocated_delta_bytes;
-                    self.initial_active_bytes += effect.allocated_delta_bytes;
+                    self.initial_bytes = self.initial_bytes.saturating_add(effect.allocated_delta_bytes);
+                    self.initial_active_bytes =
+                        self.initial_active_bytes.saturating_add(effect.allocated_delta_bytes);
                 }
                 effect
             }
             EventKind::BaselinePending => {
                 let effect = self.pending(event);
                 if is_start {
-                    self.initial_active_bytes += event.size_bytes.unwrap_or(0);
+                    self.initial_active_bytes =
+                        self.initial_active_bytes.saturating_add(event.size_bytes.unwrap_or(0));
                 }
                 effect
             }
@@ -312,11 +314,16 @@ impl DeviceState {
         self.active_bytes = self.active_bytes.saturating_add(active_delta_bytes);
     }
 
+    fn move_reserved(&mut self, delta_bytes: i64) {
+        let reserved_bytes = self.reserved_bytes.unwrap_or(0);
+        self.reserved_bytes = Some(reserved_bytes.saturating_add(delta_bytes));
+    }
+
     fn reserve(&mut self, event: &EventRow) -> Effect {
         let Some(size_bytes) = event.size_bytes else { return Effect::default() };
         // Memory is never taken twice: if it seems so, its return was missed.
         let missed_bytes = event.address.map_or(0, |address| self.segments.insert(address, size_bytes));
-        *self.reserved_bytes.get_or_insert(0) += size_bytes - missed_bytes;
+        self.move_reserved(size_bytes - missed_bytes);
         Effect::default()
     }
 
@@ -327,7 +334,7 @@ impl DeviceState {
             None => event.size_bytes,
         };
         let Some(returned_bytes) = returned else { return Special::UnknownSegment.into() };
-        *self.reserved_bytes.get_or_insert(0) -= returned_bytes;
+        self.move_reserved(-returned_bytes);
         Effect::default()
     }
 }

@@ -11,6 +11,7 @@ mod pass;
 mod phases;
 mod segments;
 
+pub(crate) use device::MAX_BYTES;
 pub use device::{DeviceState, Peak};
 pub use live_blocks::Block;
 pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay, replay_checkpoints};

@@ -34,7 +34,7 @@ impl Segments {
 
     /// Sum of all.
     pub(crate) fn total_bytes(&self) -> i64 {
-        self.ranges.values().sum()
+        self.ranges.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Address and length of each, by address.

@@ -35,8 +35,18 @@ impl Numbers {
 /// Bytes at which readers go another way: numbers at the edge of a size, opcodes, brackets.
 const EDGES: &[u8] = b"\x00\x01\x7f\x80\xff().0123]}[{aehjqrstu\x8a\x8b\x8c\x8d\x94\x95-,\"\\\n ";
 const WORDS: [&[u8]; 12] = [
-    b"-1", b"18446744073709551616", b"1e999", b"null", b"\"addr\"", b"[[[[", b"NaN", b"N/A", b"0.5", b"-9223372036854775808",
-    b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f", b"\xff\xff\xff\xff",
+    b"-1",
+    b"18446744073709551616",
+    b"1e999",
+    b"null",
+    b"\"addr\"",
+    b"[[[[",
+    b"NaN",
+    b"N/A",
+    b"0.5",
+    b"-9223372036854775808",
+    b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\xff\xff\xff\xff",
 ];
 
 fn mutate(seed: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
@@ -80,8 +90,7 @@ fn mutate(seed: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 fn read(content: Vec<u8>) -> Result<(), String> {
     let id = ProcessId { rank: 0, process: 0 };
     let mut input = Input::from_bytes(Path::new("mutated"), content).map_err(|error| error.to_string())?;
-    let processes: Vec<ForeignProcess> =
-        foreign::read(&mut input, id).map_err(|error| error.to_string())?;
+    let processes: Vec<ForeignProcess> = foreign::read(&mut input, id).map_err(|error| error.to_string())?;
     for process in processes.into_iter().map(Process::from) {
         replay(&process, Window::ALL, &mut ()).map_err(|error| error.to_string())?;
         for table in Table::ALL {

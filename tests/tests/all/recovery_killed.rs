@@ -1,6 +1,7 @@
 //! Recovery that is itself killed: at each of its system calls that change files, and at moments that nobody chose.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tidegauge_tests::deed::EXIT_STATUS;
 use tidegauge_tests::programs::{Running, output_of, program, say};
 use tidegauge_tests::traced::{TracedEnd, run_traced};
 
-use crate::victim::{Found, Victim, folder_in_memory, kill, listing};
+use crate::victim::{Found, Victim, folder_in_memory, listing};
 
 const THREADS: usize = 2;
 
@@ -117,10 +118,11 @@ fn recovery_can_be_killed_at_any_moment_and_again() {
         while Instant::now() < until && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_micros(100));
         }
-        if child.try_wait().unwrap().is_some() {
+        let _ = child.kill();
+        // It may have got through after all.
+        if child.wait().unwrap().signal().is_none() {
             break;
         }
-        kill(child);
         kills += 1;
         assert_eq!(found(&run), before, "killed {kills} times");
     }

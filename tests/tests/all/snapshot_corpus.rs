@@ -16,7 +16,8 @@ fn actions(path: &std::path::Path, device: i16) -> BTreeMap<String, u64> {
         let batch = batch.unwrap();
         for event in (0..batch.len()).map(|row| batch.row(row)).filter(|event| event.device == device) {
             let kind = event.kind.unwrap();
-            if !matches!(kind, EventKind::Baseline | EventKind::BaselinePending | EventKind::SegmentBaseline) {
+            if !matches!(kind, EventKind::Baseline | EventKind::BaselinePending | EventKind::SegmentBaseline)
+            {
                 *actions.entry(kind.as_str().to_owned()).or_default() += 1;
             }
         }
@@ -31,7 +32,11 @@ fn every_figure_of_every_file_is_that_of_the_reference() {
         let text = output_of(program("tidegauge").args(["summary", "--json"]).arg(&path));
         let summary: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(summary["warnings"], json!([]), "{name}");
-        assert_eq!(summary["devices"].as_array().unwrap().len(), devices.as_object().unwrap().len(), "{name}");
+        assert_eq!(
+            summary["devices"].as_array().unwrap().len(),
+            devices.as_object().unwrap().len(),
+            "{name}"
+        );
         for (device, expected) in devices.as_object().unwrap() {
             let number: i16 = device.parse().unwrap();
             let found = summary["devices"].as_array().unwrap().iter().find(|found| found["device"] == number);

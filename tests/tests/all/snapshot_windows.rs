@@ -66,9 +66,8 @@ impl Allocator {
 
     fn event(&mut self, action: &str, address: u64, size: i64) {
         let time = 1_700_000_000_000_000 + self.events.len() as i64;
-        self.events.push(
-            json!({"action": action, "addr": address, "size": size, "stream": 0, "time_us": time}),
-        );
+        self.events
+            .push(json!({"action": action, "addr": address, "size": size, "stream": 0, "time_us": time}));
         self.remember();
     }
 
@@ -93,8 +92,12 @@ impl Allocator {
     }
 
     fn free(&mut self, choice: usize, is_used_on: bool) {
-        let held: Vec<u64> =
-            self.blocks.iter().filter(|(_, held)| held.state == State::Allocated).map(|(at, _)| *at).collect();
+        let held: Vec<u64> = self
+            .blocks
+            .iter()
+            .filter(|(_, held)| held.state == State::Allocated)
+            .map(|(at, _)| *at)
+            .collect();
         let Some(&address) = held.get(choice % held.len().max(1)) else { return };
         let size = self.blocks[&address].requested;
         self.blocks.insert(address, Held { requested: size, state: State::Pending });
@@ -128,8 +131,7 @@ impl Allocator {
     }
 
     fn segment_free(&mut self, choice: usize) {
-        let is_empty =
-            |start: &u64| self.blocks.range(*start..*start + SEGMENT_BYTES).next().is_none();
+        let is_empty = |start: &u64| self.blocks.range(*start..*start + SEGMENT_BYTES).next().is_none();
         let empty: Vec<u64> = self.segments.iter().copied().filter(is_empty).collect();
         let Some(&address) = empty.get(choice % empty.len().max(1)) else { return };
         self.segments.remove(&address);

@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub(crate) enum PickleError {
     /// It ends before its own end.
-    #[error("it ends in the middle, after {offset} bytes: it was not written to its end, or not copied to it")]
+    #[error(
+        "it ends in the middle, after {offset} bytes: it was not written to its end, or not copied to it"
+    )]
     Truncated {
         /// Length of the content.
         offset: u64,
@@ -44,7 +46,9 @@ pub(crate) enum PickleError {
         protocol: u8,
     },
     /// An operation on what is not there, or of another kind.
-    #[error("opcode {opcode} at byte {offset} does not fit what comes before it ({expected} expected): the file is damaged")]
+    #[error(
+        "opcode {opcode} at byte {offset} does not fit what comes before it ({expected} expected): the file is damaged"
+    )]
     Misplaced {
         /// Its name.
         opcode: &'static str,
@@ -54,7 +58,9 @@ pub(crate) enum PickleError {
         offset: u64,
     },
     /// Something that was used already is changed.
-    #[error("the object that the opcode at byte {offset} adds to was complete already: no snapshot is written so")]
+    #[error(
+        "the object that the opcode at byte {offset} adds to was complete already: no snapshot is written so"
+    )]
     ChangedLater {
         /// Where it is.
         offset: u64,
@@ -68,7 +74,9 @@ pub(crate) enum PickleError {
         offset: u64,
     },
     /// A length that cannot be.
-    #[error("{what} at byte {offset} claims {claimed} bytes, of which there are {available} at most: the file is damaged or hostile")]
+    #[error(
+        "{what} at byte {offset} claims {claimed} bytes, of which there are {available} at most: the file is damaged or hostile"
+    )]
     TooLong {
         /// What has the length.
         what: &'static str,
@@ -88,7 +96,9 @@ pub(crate) enum PickleError {
         offset: u64,
     },
     /// It grows beyond what a file of its size needs.
-    #[error("it would take more than {limit_bytes} bytes of memory, which no snapshot of its size does (at byte {offset})")]
+    #[error(
+        "it would take more than {limit_bytes} bytes of memory, which no snapshot of its size does (at byte {offset})"
+    )]
     TooMuchMemory {
         /// How much is allowed.
         limit_bytes: u64,

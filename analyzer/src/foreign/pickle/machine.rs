@@ -41,7 +41,8 @@ pub(crate) fn read(
     heap: Heap,
     fold: &mut impl Fold,
 ) -> Result<(Value, Heap)> {
-    let limit_bytes = BASE_BYTES + total_bytes.map_or(u64::MAX / 4, |total| total.saturating_mul(SIZE_FACTOR));
+    let limit_bytes =
+        BASE_BYTES + total_bytes.map_or(u64::MAX / 4, |total| total.saturating_mul(SIZE_FACTOR));
     let mut machine = Machine {
         bytes: Bytes::new(reader, total_bytes),
         heap,
@@ -258,8 +259,17 @@ impl<F: Fold> Machine<'_, F> {
                 let index = number.ok_or(PickleError::NoNumber { offset })?;
                 if code == op::PUT { self.put(index)? } else { self.get(index)? }
             }
-            op::GLOBAL | op::STACK_GLOBAL | op::REDUCE | op::BUILD | op::INST | op::OBJ | op::NEWOBJ
-            | op::NEWOBJ_EX | op::EXT1 | op::EXT2 | op::EXT4 => {
+            op::GLOBAL
+            | op::STACK_GLOBAL
+            | op::REDUCE
+            | op::BUILD
+            | op::INST
+            | op::OBJ
+            | op::NEWOBJ
+            | op::NEWOBJ_EX
+            | op::EXT1
+            | op::EXT2
+            | op::EXT4 => {
                 let opcode = op::name(code).unwrap_or_default();
                 return Err(PickleError::RunsCode { opcode, offset });
             }

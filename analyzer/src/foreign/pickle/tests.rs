@@ -119,7 +119,8 @@ fn a_length_beyond_the_file_is_refused_before_memory_is_taken() {
         // Of a stream the length is not known; then what is read is bounded.
         let streamed = read(&mut &bytes[..], None, Heap::default(), &mut Nothing);
         assert!(
-            matches!(streamed, Err(PickleError::TooLong { .. } | PickleError::Truncated { .. })) || bytes[2] == 0x95,
+            matches!(streamed, Err(PickleError::TooLong { .. } | PickleError::Truncated { .. }))
+                || bytes[2] == 0x95,
             "{bytes:x?}"
         );
     }

@@ -6,7 +6,7 @@ use crate::foreign::sites::{Frame, FrameId};
 
 use super::keys;
 use super::parts::{
-    Annotation, Block, BlockState, Entry, HAS_ADDRESS, HAS_SIZE, HAS_TIME, Parts, Segment,
+    Annotation, Block, BlockState, Entry, HAS_ADDRESS, HAS_SIZE, HAS_TIME, Parts, Segment, time_nanos,
 };
 use super::site_names::site_name;
 
@@ -29,7 +29,15 @@ const MAX_SETTINGS_DEPTH: usize = 3;
 pub(super) fn read(input: &mut Input, parts: &mut Parts) -> Result<(), PickleError> {
     let total_bytes = (!input.is_gzip).then_some(input.file_bytes);
     let heap = Heap::with_texts(keys::ALL);
-    let mut folder = Folder { parts, blocks: Vec::new(), blocks_in_segments: 0, segments: Vec::new(), annotations: Vec::new(), histories: Vec::new(), last_stream: (0, 0) };
+    let mut folder = Folder {
+        parts,
+        blocks: Vec::new(),
+        blocks_in_segments: 0,
+        segments: Vec::new(),
+        annotations: Vec::new(),
+        histories: Vec::new(),
+        last_stream: (0, 0),
+    };
     let (value, mut heap) = pickle::read(input.reader(), total_bytes, heap, &mut folder)?;
     folder.take_snapshot(&mut heap, value);
     Ok(())
@@ -93,7 +101,9 @@ impl Folder<'_> {
         for (key, value) in pairs(items) {
             let Value::Text(key) = key else { continue };
             match key {
-                keys::ACTION => entry.kind = value.as_text().map_or(0, |action| self.parts.kind(heap.text(action))),
+                keys::ACTION => {
+                    entry.kind = value.as_text().map_or(0, |action| self.parts.kind(heap.text(action)))
+                }
                 keys::ADDR | keys::DEVICE_FREE => {
                     if let Some(address) = value.as_u64() {
                         entry.address = address;
@@ -132,8 +142,12 @@ impl Folder<'_> {
         let mut frame = Frame { function: String::new(), file: None, line: 0 };
         for (key, value) in pairs(items) {
             match (key, value) {
-                (Value::Text(keys::NAME), Value::Text(text)) => heap.text(text).clone_into(&mut frame.function),
-                (Value::Text(keys::FILENAME), Value::Text(text)) => frame.file = Some(heap.text(text).to_owned()),
+                (Value::Text(keys::NAME), Value::Text(text)) => {
+                    heap.text(text).clone_into(&mut frame.function)
+                }
+                (Value::Text(keys::FILENAME), Value::Text(text)) => {
+                    frame.file = Some(heap.text(text).to_owned())
+                }
                 (Value::Text(keys::LINE), value) => {
                     frame.line = value.as_i64().and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
                 }
@@ -166,7 +180,9 @@ impl Folder<'_> {
                 _ => {}
             }
         }
-        if let Some(Value::Folded(Folded { kind: kind::HISTORY, index })) = history.map(|value| heap.resolve(value)) {
+        if let Some(Value::Folded(Folded { kind: kind::HISTORY, index })) =
+            history.map(|value| heap.resolve(value))
+        {
             let (real_bytes, site) = self.histories[index as usize];
             requested = requested.or(Some(real_bytes));
             block.site = if block.site == 0 { site } else { block.site };
@@ -198,7 +214,8 @@ impl Folder<'_> {
             let Value::Text(key) = key else { continue };
             match key {
                 keys::DEVICE => {
-                    segment.device = value.as_i64().and_then(|device| i16::try_from(device).ok()).unwrap_or(0);
+                    segment.device =
+                        value.as_i64().and_then(|device| i16::try_from(device).ok()).unwrap_or(0);
                 }
                 keys::ADDRESS => segment.address = value.as_u64().unwrap_or(0),
                 keys::TOTAL_SIZE => segment.total_bytes = value.as_i64().unwrap_or(0),
@@ -230,16 +247,24 @@ impl Folder<'_> {
 
     fn annotation(&mut self, heap: &Heap, items: &[Value]) -> Option<Folded> {
         let mut annotation = Annotation { name: String::new(), is_start: false, time_nanos: 0 };
+        let mut time_micros = None;
         for (key, value) in pairs(items) {
             match (key, value) {
-                (Value::Text(keys::NAME), Value::Text(text)) => heap.text(text).clone_into(&mut annotation.name),
-                (Value::Text(keys::STAGE), Value::Text(text)) => annotation.is_start = heap.text(text) == "START",
-                (Value::Text(keys::TIME_US), value) => {
-                    annotation.time_nanos = value.as_i64().unwrap_or(0).saturating_mul(1000);
+                (Value::Text(keys::NAME), Value::Text(text)) => {
+                    heap.text(text).clone_into(&mut annotation.name)
                 }
+                (Value::Text(keys::STAGE), Value::Text(text)) => {
+                    annotation.is_start = heap.text(text) == "START"
+                }
+                (Value::Text(keys::TIME_US), value) => time_micros = value.as_i64(),
                 _ => {}
             }
         }
+        let Some(time_nanos) = time_micros.and_then(time_nanos) else {
+            self.parts.leave_out("annotations without a time");
+            return None;
+        };
+        annotation.time_nanos = time_nanos;
         let place = folded(kind::ANNOTATION, self.annotations.len());
         self.annotations.push(annotation);
         place
@@ -404,7 +429,8 @@ fn json(heap: &Heap, value: Value, depth: usize, left: &mut usize) -> serde_json
         Value::Text(id) => heap.text(id).into(),
         Value::Object(_) if depth > 0 => match (heap.dict(value), heap.list(value)) {
             (Some(items), _) => {
-                let members = pairs(items).map(|(key, value)| (key_text(key), json(heap, value, depth - 1, left)));
+                let members =
+                    pairs(items).map(|(key, value)| (key_text(key), json(heap, value, depth - 1, left)));
                 Json::Object(members.collect())
             }
             (_, Some(list)) => list.iter().map(|value| json(heap, *value, depth - 1, left)).collect(),
@@ -413,4 +439,3 @@ fn json(heap: &Heap, value: Value, depth: usize, left: &mut usize) -> serde_json
         _ => Json::Null,
     }
 }
-

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::WHAT;
 use super::parts::{
-    Annotation, Block, BlockState, Entry, HAS_ADDRESS, HAS_SIZE, HAS_TIME, Parts, Segment,
+    Annotation, Block, BlockState, Entry, HAS_ADDRESS, HAS_SIZE, HAS_TIME, Parts, Segment, time_nanos,
 };
 use super::site_names::site_name;
 use crate::error::Result;
@@ -192,11 +192,16 @@ impl<'de> Visitor<'de> for Snapshot<'_> {
                 "host_traces" => map.next_value_seed(Traces { parts, device: -1 })?,
                 "external_annotations" => {
                     let annotations: Vec<JsonAnnotation> = map.next_value()?;
-                    parts.annotations.extend(annotations.into_iter().map(|annotation| Annotation {
-                        name: annotation.name,
-                        is_start: annotation.stage == "START",
-                        time_nanos: annotation.time_us.saturating_mul(1000),
-                    }));
+                    for annotation in annotations {
+                        match time_nanos(annotation.time_us) {
+                            Some(time_nanos) => parts.annotations.push(Annotation {
+                                name: annotation.name,
+                                is_start: annotation.stage == "START",
+                                time_nanos,
+                            }),
+                            None => parts.leave_out("annotations without a time"),
+                        }
+                    }
                 }
                 "allocator_settings" => {
                     let settings = map.next_value()?;

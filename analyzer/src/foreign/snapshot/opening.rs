@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use tidegauge_schemas::EventKind;
 
 use super::parts::{Block, BlockState, Entry, Segment};
-use crate::replay::Segments;
+use crate::replay::{MAX_BYTES, Segments};
 
 /// A block that was there when the window opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub(super) struct Balance {
 impl Balance {
     fn new(start_bytes: i64, known_bytes: i64) -> Self {
         Self {
-            difference_bytes: start_bytes - known_bytes,
-            correction_bytes: start_bytes.max(0) - known_bytes,
+            difference_bytes: start_bytes.saturating_sub(known_bytes),
+            correction_bytes: start_bytes.max(0).saturating_sub(known_bytes),
         }
     }
 }
@@ -56,11 +56,35 @@ pub(super) struct Opening {
     pub lacks_completions: bool,
 }
 
+impl Opening {
+    /// Active when the window opened.
+    pub(super) fn active_bytes(&self) -> i64 {
+        let blocks = total(self.blocks.iter().map(|block| block.size_bytes));
+        blocks.saturating_add(self.active.correction_bytes)
+    }
+
+    /// Reserved when the window opened.
+    pub(super) fn reserved_bytes(&self) -> i64 {
+        let held = total(self.segments.iter().flatten().map(|(_, bytes)| *bytes));
+        held.saturating_add(self.reserved.correction_bytes)
+    }
+}
+
 /// State of an address as far as the window tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Alive { size_bytes: i64, is_pending: bool },
     Gone,
+}
+
+/// Whether it is the size of anything.
+fn is_size(bytes: &i64) -> bool {
+    (0..=MAX_BYTES).contains(bytes)
+}
+
+/// A sum that stays at the highest number rather than pass it.
+fn total(bytes: impl Iterator<Item = i64>) -> i64 {
+    bytes.fold(0, i64::saturating_add)
 }
 
 /// Reconstructs the state from the window's entries and from the segments at the end, `None` if the file has none.
@@ -75,10 +99,11 @@ pub(super) fn opening<'a>(
     let mut net_bytes = 0i64;
     for entry in entries.clone() {
         let (Some(kind), Some(address)) = (entry.kind(), entry.address()) else { continue };
-        let size_bytes = entry.size_bytes().unwrap_or(0);
+        // What is no size is left out by the replay too, and told there.
+        let Some(size_bytes) = entry.size_bytes().filter(is_size) else { continue };
         let completes = match kind {
             EventKind::Alloc => {
-                net_bytes += size_bytes;
+                net_bytes = net_bytes.saturating_add(size_bytes);
                 seen.insert(address, Seen::Alive { size_bytes, is_pending: false });
                 continue;
             }
@@ -87,7 +112,7 @@ pub(super) fn opening<'a>(
             _ => continue,
         };
         if completes {
-            net_bytes -= size_bytes;
+            net_bytes = net_bytes.saturating_sub(size_bytes);
         }
         let before = if completes { Seen::Gone } else { Seen::Alive { size_bytes, is_pending: true } };
         if seen.insert(address, before).is_none() {
@@ -104,9 +129,9 @@ pub(super) fn opening<'a>(
                 blocks.push(OpeningBlock { address: *address, size_bytes, is_pending, site: block.site });
             }
         }
-        let end_bytes: i64 = at_end.values().map(|block| block.requested_bytes).sum();
-        let known_bytes: i64 = blocks.iter().map(|block| block.size_bytes).sum();
-        opening.active = Balance::new(end_bytes - net_bytes, known_bytes);
+        let end_bytes = total(at_end.values().map(|block| block.requested_bytes));
+        let known_bytes = total(blocks.iter().map(|block| block.size_bytes));
+        opening.active = Balance::new(end_bytes.saturating_sub(net_bytes), known_bytes);
     }
     blocks.sort_by_key(|block| block.address);
     opening.blocks = blocks;
@@ -122,10 +147,7 @@ struct Skips {
 }
 
 impl Skips {
-    fn find<'a>(
-        entries: impl Iterator<Item = &'a Entry>,
-        at_end: Option<&FxHashMap<u64, &Block>>,
-    ) -> Self {
+    fn find<'a>(entries: impl Iterator<Item = &'a Entry>, at_end: Option<&FxHashMap<u64, &Block>>) -> Self {
         let (mut has_requests, mut has_completions) = (false, false);
         // A request whose block is not pending at the end has completed, recorded or not.
         let mut has_unmatched_request = false;
@@ -165,7 +187,7 @@ fn live_blocks<'a>(segments: &[&'a Segment]) -> FxHashMap<u64, &'a Block> {
         for block in &segment.blocks {
             let address = block.address.unwrap_or(next);
             next = address.saturating_add(block.size_bytes.max(0).cast_unsigned());
-            if block.state != BlockState::Inactive {
+            if block.state != BlockState::Inactive && is_size(&block.requested_bytes) {
                 blocks.insert(address, block);
             }
         }
@@ -179,25 +201,29 @@ fn opening_segments<'a>(
     segments: Option<&[&Segment]>,
 ) -> (Option<Vec<(u64, i64)>>, Balance) {
     let mut held = Segments::default();
-    let mut end_bytes = 0;
+    let mut end_bytes = 0i64;
     for segment in segments.unwrap_or_default() {
-        end_bytes += segment.total_bytes;
+        if !is_size(&segment.total_bytes) {
+            continue;
+        }
+        end_bytes = total([end_bytes, segment.total_bytes].into_iter());
         held.insert(segment.address, segment.total_bytes);
     }
     let mut is_told = segments.is_some_and(|segments| !segments.is_empty());
     let mut net_bytes = 0i64;
     for entry in entries.rev() {
-        let (Some(kind), Some(address), Some(size_bytes)) = (entry.kind(), entry.address(), entry.size_bytes())
+        let size_bytes = entry.size_bytes().filter(is_size);
+        let (Some(kind), Some(address), Some(size_bytes)) = (entry.kind(), entry.address(), size_bytes)
         else {
             continue;
         };
         match kind {
             EventKind::SegmentAlloc | EventKind::SegmentMap => {
-                net_bytes += size_bytes;
+                net_bytes = net_bytes.saturating_add(size_bytes);
                 held.remove(address, Some(size_bytes));
             }
             EventKind::SegmentFree | EventKind::SegmentUnmap => {
-                net_bytes -= size_bytes;
+                net_bytes = net_bytes.saturating_sub(size_bytes);
                 held.insert(address, size_bytes);
             }
             _ => continue,
@@ -208,6 +234,6 @@ fn opening_segments<'a>(
         return (None, Balance::default());
     }
     let ranges: Vec<(u64, i64)> = held.iter().collect();
-    let told = segments.map(|_| Balance::new(end_bytes - net_bytes, held.total_bytes()));
+    let told = segments.map(|_| Balance::new(end_bytes.saturating_sub(net_bytes), held.total_bytes()));
     (Some(ranges), told.unwrap_or_default())
 }

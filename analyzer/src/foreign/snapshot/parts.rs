@@ -59,7 +59,7 @@ impl Entry {
 
     /// When, nanoseconds since 1970.
     pub(super) fn time_nanos(&self) -> Option<i64> {
-        (self.known & HAS_TIME != 0).then_some(self.time_micros.saturating_mul(1000))
+        Some(self.time_micros).filter(|_| self.known & HAS_TIME != 0).and_then(time_nanos)
     }
 }
 
@@ -118,6 +118,14 @@ pub(super) struct Segment {
     pub blocks: Vec<Block>,
 }
 
+/// Times beyond this, in the year 2255, are none; differences of those below always fit.
+const LAST_MICROS: i64 = 9_000_000_000_000_000;
+
+/// Nanoseconds since 1970 of a time in microseconds, if it is one.
+pub(super) fn time_nanos(micros: i64) -> Option<i64> {
+    (0..=LAST_MICROS).contains(&micros).then_some(micros * 1000)
+}
+
 /// An annotation of the program, for instance by `record_function`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Annotation {
@@ -125,7 +133,7 @@ pub(super) struct Annotation {
     pub name: String,
     /// Whether it begins.
     pub is_start: bool,
-    /// When, nanoseconds since 1970.
+    /// When, nanoseconds since 1970; none are told of without.
     pub time_nanos: i64,
 }
 
@@ -170,8 +178,9 @@ impl Parts {
     pub(super) fn annotated_site(&mut self, name: &str, site: u32) -> u32 {
         let sites = &mut self.process.sites;
         let frame = sites.frame_id(Frame::operator(name));
-        let stack: Vec<FrameId> =
-            std::iter::once(frame).chain(sites.get(site).map(|site| site.stack.to_vec()).unwrap_or_default()).collect();
+        let stack: Vec<FrameId> = std::iter::once(frame)
+            .chain(sites.get(site).map(|site| site.stack.to_vec()).unwrap_or_default())
+            .collect();
         sites.site_id(&stack, |_| name.to_owned())
     }
 
@@ -180,7 +189,10 @@ impl Parts {
         match EventKind::from_text(action) {
             // Words of traces, which no allocator says.
             Some(
-                EventKind::Baseline | EventKind::BaselinePending | EventKind::SegmentBaseline | EventKind::Free,
+                EventKind::Baseline
+                | EventKind::BaselinePending
+                | EventKind::SegmentBaseline
+                | EventKind::Free,
             )
             | None => {
                 *self.unknown_actions.entry(action.to_owned()).or_default() += 1;

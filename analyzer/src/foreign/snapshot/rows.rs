@@ -86,7 +86,7 @@ fn note_balance(process: &mut ForeignProcess, device: i16, opening: &Opening) {
             process.note(format!(
                 "{name}: the books of {curve} do not balance by {}: what the entries free or leave alive and what is there at the end \
                  differ, for entries are missing (trimmed, or recorded while other threads allocated)",
-                render::bytes(bytes.abs())
+                render::bytes(bytes.saturating_abs())
             ));
         }
     };
@@ -105,14 +105,14 @@ fn coverage(device: i16, numbers: &[u32], entries: &Entries, opening: &Opening) 
         (Some(first), Some(last)) => format!(" over {}", render::duration(last - first)),
         _ => String::new(),
     };
-    let live_bytes =
-        opening.blocks.iter().map(|block| block.size_bytes).sum::<i64>() + opening.active.correction_bytes;
-    let held_bytes = opening.segments.iter().flatten().map(|(_, bytes)| bytes).sum::<i64>()
-        + opening.reserved.correction_bytes;
+    let live_bytes = opening.active_bytes();
+    let held_bytes = opening.reserved_bytes();
     let before = match (live_bytes, held_bytes) {
         (0, 0) => "nothing was live before it".to_owned(),
         (0, held) => format!("preceded by {} reserved and nothing live", render::bytes(held)),
-        (live, _) => format!("preceded by {} already live: it is not the start of the program", render::bytes(live)),
+        (live, _) => {
+            format!("preceded by {} already live: it is not the start of the program", render::bytes(live))
+        }
     };
     format!("{name}: recorded window of {} entries{over}, {before}", numbers.len())
 }
@@ -122,7 +122,13 @@ fn push_opening(process: &mut ForeignProcess, queue: &Queue<'_>, time_nanos: i64
     let Queue { device, opening, .. } = queue;
     let row = ForeignEvent { time_nanos, device: *device, ..ForeignEvent::default() };
     let mut push = |kind, address, size_bytes, site| {
-        process.push_event(&ForeignEvent { kind: Some(kind), address, size_bytes: Some(size_bytes), site, ..row });
+        process.push_event(&ForeignEvent {
+            kind: Some(kind),
+            address,
+            size_bytes: Some(size_bytes),
+            site,
+            ..row
+        });
     };
     if opening.reserved.correction_bytes != 0 {
         push(EventKind::SegmentBaseline, None, opening.reserved.correction_bytes, 0);
@@ -168,7 +174,8 @@ fn push_entries(
         let latest_nanos = queue.latest_nanos;
         // At one moment what begins comes before what happens, what ends comes after.
         while let Some(due) = annotations.next_if(|annotation| {
-            annotation.time_nanos < latest_nanos || (annotation.is_start && annotation.time_nanos == latest_nanos)
+            annotation.time_nanos < latest_nanos
+                || (annotation.is_start && annotation.time_nanos == latest_nanos)
         }) {
             push_annotation(process, due);
         }

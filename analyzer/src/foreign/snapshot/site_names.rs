@@ -24,7 +24,8 @@ pub(super) fn site_name(sites: &Sites, stack: &[FrameId]) -> String {
     };
     let operator = || {
         // The outermost is what was called, the inner ones are how it is done.
-        let called = frames().filter_map(|frame| frame.function.strip_prefix(OPERATOR)?.split_once("::call("));
+        let called =
+            frames().filter_map(|frame| frame.function.strip_prefix(OPERATOR)?.split_once("::call("));
         called.last().map(|(operator, _)| format!("aten::{operator}"))
     };
     let other = || {
@@ -76,9 +77,13 @@ mod tests {
     #[test]
     fn the_innermost_function_of_the_user_names_a_stack() {
         const GATHER: (&str, &str, u32) = ("torch::CapturedTraceback::gather(bool, bool, bool)", "??", 0);
-        const LINEAR: (&str, &str, u32) = ("linear", "/v/lib/python3.12/site-packages/torch/nn/functional.py", 9);
+        const LINEAR: (&str, &str, u32) =
+            ("linear", "/v/lib/python3.12/site-packages/torch/nn/functional.py", 9);
         const MODEL: (&str, &str, u32) = ("forward", "/home/me/project/model.py", 54);
-        assert_eq!(name(&[GATHER, LINEAR, MODEL, ("main", "/home/me/train.py", 3)]), "forward at project/model.py:54");
+        assert_eq!(
+            name(&[GATHER, LINEAR, MODEL, ("main", "/home/me/train.py", 3)]),
+            "forward at project/model.py:54"
+        );
         assert_eq!(name(&[GATHER, LINEAR]), "linear at nn/functional.py:9");
         let windows = ("forward", r"D:\Dev\code\model.py", 54);
         let library = ("_call_impl", r"D:\Dev\.venv\Lib\site-packages\torch\nn\modules\module.py", 1);
@@ -88,14 +93,21 @@ mod tests {
 
     #[test]
     fn a_stack_without_python_is_named_by_its_node_or_operator() {
-        const OP: (&str, &str, u32) = ("at::_ops::mul_Tensor::call(at::Tensor const&, at::Tensor const&)", "??", 0);
+        const OP: (&str, &str, u32) =
+            ("at::_ops::mul_Tensor::call(at::Tensor const&, at::Tensor const&)", "??", 0);
         const NODE: (&str, &str, u32) =
             ("torch::autograd::generated::RsqrtBackward0::apply(std::vector<at::Tensor>&&)", "??", 0);
         const OUTER: (&str, &str, u32) = ("at::_ops::to_dtype::call(at::Tensor const&)", "??", 0);
         assert_eq!(name(&[OP, NODE]), "RsqrtBackward0");
         assert_eq!(name(&[OP, OUTER]), "aten::to_dtype");
         let malloc = ("c10::cuda::CUDACachingAllocator::Native::malloc(unsigned long)", "a.cpp", 0);
-        assert_eq!(name(&[malloc, ("my_kernel(float*)", "kernels.cu", 0)]), "my_kernel(float*) at kernels.cu");
-        assert_eq!(name(&[malloc]), "c10::cuda::CUDACachingAllocator::Native::malloc(unsigned long) at a.cpp");
+        assert_eq!(
+            name(&[malloc, ("my_kernel(float*)", "kernels.cu", 0)]),
+            "my_kernel(float*) at kernels.cu"
+        );
+        assert_eq!(
+            name(&[malloc]),
+            "c10::cuda::CUDACachingAllocator::Native::malloc(unsigned long) at a.cpp"
+        );
     }
 }
