@@ -8,7 +8,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 PACKAGE = recorder/python/python
 RUFF = $(abspath $(VENV))/bin/ruff --config pyproject.toml
 
-.PHONY: demo test python wheel soak lint doc bench bench-python miri format-doc header clean
+.PHONY: demo test python wheel soak lint doc bench bench-python fuzz fuzz-seeds miri format-doc header clean
 
 # A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
 # All targets, as for the tests: with the features of fewer, cargo would build polars a second time.
@@ -66,13 +66,20 @@ doc:
 
 # Figures, side by side in one run; minutes.
 bench:
-	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench kineto --bench on_off --bench long_run
+	$(CARGO) bench --locked --workspace --bench record --bench analysis --bench snapshot --bench kineto --bench on_off --bench long_run
 
 # The same for the Python package; needs `make python` and the environment of the tests.
 bench-python: python $(VENV)/ready
 	PYTHONPATH=$(PACKAGE) $(VENV)/bin/python recorder/python/benches/calls.py
 	PYTHONPATH=$(PACKAGE) $(VENV)/bin/python recorder/python/benches/training.py
 	PYTHONPATH=$(PACKAGE) $(VENV)/bin/python recorder/python/benches/allocator.py
+
+# Files of other tools, damaged at random for a minute; `make test` does it too. fuzz/README.md tells of a real fuzzer.
+fuzz:
+	$(CARGO) test --locked --workspace --test all -- --nocapture mutations
+
+fuzz-seeds:
+	$(CARGO) run --locked -p tidegauge-tests --bin foreign-samples fuzz/corpus/recordings
 
 # The journal's unsafe code, interpreted; needs `rustup component add miri --toolchain nightly`. Minutes.
 miri:

@@ -4,8 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::active::active;
-use crate::handle::Handle;
+use crate::binding;
 use crate::recorder::{Recorder, RecorderBuilder};
 use crate::recover::recover;
 
@@ -15,7 +14,7 @@ use super::text::{copy_out, path};
 
 fn start(builder: Option<RecorderBuilder>) -> Result<TidegaugeStatus, Failure> {
     let Some(builder) = builder else { return Ok(TidegaugeStatus::Off) };
-    Handle::get_or_make().start(builder)?;
+    binding::start(builder)?;
     Ok(TidegaugeStatus::Ok)
 }
 
@@ -69,7 +68,7 @@ pub unsafe extern "C" fn tidegauge_start_with(options: *const TidegaugeOptions) 
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_stop() -> TidegaugeStatus {
     checked(|| {
-        Ok(match Handle::get().map(Handle::stop).transpose()?.flatten() {
+        Ok(match binding::stop()? {
             Some(_) => TidegaugeStatus::Ok,
             None => TidegaugeStatus::Off,
         })
@@ -82,7 +81,7 @@ pub extern "C" fn tidegauge_stop() -> TidegaugeStatus {
 /// allocator: yes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_is_on() -> bool {
-    active().is_some_and(|active| active.journal.is_open())
+    binding::is_on()
 }
 
 /// The trace folder that this process records into or, after tidegauge_stop, has last recorded into: another than was
@@ -96,7 +95,7 @@ pub extern "C" fn tidegauge_is_on() -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tidegauge_run_path(buffer: *mut c_char, length: usize) -> usize {
     asked(0, || {
-        let run = Handle::get().and_then(|handle| handle.lock().run.clone());
+        let run = binding::run_path();
         // SAFETY: the caller's promise that the buffer has `length` bytes.
         run.map_or(0, |run| unsafe { copy_out(run.as_os_str().as_bytes(), buffer, length) })
     })
@@ -108,8 +107,7 @@ pub unsafe extern "C" fn tidegauge_run_path(buffer: *mut c_char, length: usize) 
 /// handler: no. Inside an allocator: no.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidegauge_dropped_records() -> u64 {
-    let dropped = |handle: &Handle| Some(handle.lock().recorder.as_ref()?.dropped_records());
-    asked(0, || Handle::get().and_then(dropped).unwrap_or(0))
+    asked(0, binding::dropped_records)
 }
 
 /// What tidegauge_recover did, over all processes of the trace.

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use tidegauge_schemas::layout::ProcessId;
 
 use super::Args;
-use crate::analysis::{self, DEFAULT_BUCKETS, Moment, PhaseTable, StepTable};
+use crate::analysis::{self, DEFAULT_BUCKETS, Moment, PhaseTable, SiteOrder, StepTable};
 use crate::cli::output;
 use crate::export::pytorch_snapshot;
 use crate::export::tables::{self, RowFormat, RowSelection};
@@ -28,6 +28,8 @@ pub(super) enum TableArg {
     Phases,
     /// Result: steps
     Steps,
+    /// Result: operators of a profile, or sites, by memory
+    Operators,
     /// Allocation events
     Events,
     /// Spans, marks, steps, epochs, losses, alerts
@@ -54,7 +56,9 @@ impl TableArg {
             Self::NodeSamples => Some(Table::NodeSamples),
             Self::Sites => Some(Table::Sites),
             Self::Modules => Some(Table::Modules),
-            Self::Summary | Self::Timeline | Self::Peaks | Self::Phases | Self::Steps => None,
+            Self::Summary | Self::Timeline | Self::Peaks | Self::Phases | Self::Steps | Self::Operators => {
+                None
+            }
         }
     }
 }
@@ -158,6 +162,14 @@ fn result(args: &Args, table: TableArg, process: &Process) -> Result<render::Tab
             let mut rows = phases.finish(&outcome);
             rows.retain(|row| row.device().is_none_or(|device| selection.shows_device(device)));
             render::phases_table(&rows)
+        }
+        TableArg::Operators => {
+            let (mut rows, _) = analysis::sites(process, window, SiteOrder::SelfBytes)?;
+            rows.retain(|row| match row.device {
+                Some(device) => selection.shows_device(device),
+                None => selection.device.is_none(),
+            });
+            render::sites_table(&rows)
         }
         _ => {
             let mut steps = StepTable::new(window);

@@ -123,7 +123,7 @@ const LAST_MICROS: i64 = 9_000_000_000_000_000;
 
 /// Nanoseconds since 1970 of a time in microseconds, if it is one.
 pub(super) fn time_nanos(micros: i64) -> Option<i64> {
-    (0..=LAST_MICROS).contains(&micros).then_some(micros * 1000)
+    (0..=LAST_MICROS).contains(&micros).then(|| micros * 1000)
 }
 
 /// An annotation of the program, for instance by `record_function`.
