@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::part::{write_error, writer_properties};
 
 /// A file being written. Rows are in memory, encoded, until there are a million of them: a row group.
@@ -37,8 +37,10 @@ impl<W: Write + Send> ParquetFile<W> {
     }
 
     /// Ends the file and gives back what it was written to.
-    pub fn finish(self) -> Result<W> {
+    pub fn finish(mut self) -> Result<W> {
         let path = self.path;
+        self.writer.finish().map_err(|source| write_error(&path, source))?;
+        self.writer.sync().map_err(Error::io("writing", &path))?;
         self.writer.into_inner().map_err(|source| write_error(&path, source))
     }
 }

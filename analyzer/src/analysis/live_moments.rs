@@ -46,6 +46,12 @@ pub struct LiveMoments {
 }
 
 impl LiveMoments {
+    /// The innermost phase around a moment, nanoseconds since 1970.
+    fn phase_at(&self, time_nanos: i64) -> Option<&str> {
+        let around = |phase: &&EndedPhase| phase.begin_nanos <= time_nanos && time_nanos <= phase.end_nanos;
+        self.phases.iter().rev().find(around).map(|phase| phase.name.as_str())
+    }
+
     /// The innermost phase around `seq`.
     #[must_use]
     pub fn phase_of(&self, seq: u64) -> Option<&str> {
@@ -90,13 +96,13 @@ pub fn live_moments(
     let mut live_sets: Vec<LiveSetAt> =
         moments.iter().map(|(device, seq)| LiveSetAt::new(device.device, *seq)).collect();
     replay(process, Window::ALL, &mut live_sets)?;
-    for ((device, seq), live) in moments.into_iter().zip(live_sets) {
+    for ((device, _), live) in moments.into_iter().zip(live_sets) {
         let peak = device.allocated_peak;
         let (blocks, allocated_bytes) = live.finish();
         let (time_nanos, step, phase) = match moment {
             Moment::At(time_nanos) => {
                 let step = step_at(&first.steps, time_nanos);
-                (Some(time_nanos), step, found.phase_of(seq).map(str::to_owned))
+                (Some(time_nanos), step, found.phase_at(time_nanos).map(str::to_owned))
             }
             _ => {
                 let phase = outcome.phases.name(peak.place.phase).map(str::to_owned);

@@ -11,7 +11,7 @@ use tidegauge_schemas::EventKind;
 
 use crate::error::Result;
 use crate::foreign::Operator;
-use crate::load::{Process, Rows};
+use crate::load::{Process, Rows, SiteStacks};
 use crate::replay::{Observed, Observer, Outcome, Window, replay};
 
 /// What rows are sorted by, largest first.
@@ -52,7 +52,7 @@ pub struct SiteRow {
 /// # Errors
 /// If the trace cannot be read.
 pub fn sites(process: &Process, window: Window, order: SiteOrder) -> Result<(Vec<SiteRow>, Option<Outcome>)> {
-    let operators = process.foreign().and_then(|foreign| foreign.operators.as_deref());
+    let operators = process.operators();
     let (mut rows, outcome) = match operators {
         Some(operators) => (operators.iter().map(SiteRow::from).collect(), None),
         None => {
@@ -122,11 +122,12 @@ impl Totals {
 
     fn finish(self, process: &Process) -> Result<Vec<SiteRow>> {
         let names = Rows::new(process).site_names()?;
+        let stacks = SiteStacks::read(process)?;
         let mut own: BTreeMap<(Option<String>, i16), Total> = BTreeMap::new();
         let mut inclusive: BTreeMap<(Option<String>, i16), Total> = BTreeMap::new();
         for ((site, device), total) in &self.sums {
             let name = names.get(site).cloned();
-            let mut around = around(process, *site, name.as_deref());
+            let mut around = around(&stacks, *site, name.as_deref());
             around.insert(name.clone());
             for name in around {
                 inclusive.entry((name, *device)).or_default().add(*total);
@@ -152,13 +153,14 @@ impl Totals {
 
 /// What a site was called from: the frames of its stack, or the modules that its path lies in. Each counts once, also
 /// where it calls itself.
-fn around(process: &Process, site: u32, name: Option<&str>) -> FxHashSet<Option<String>> {
-    let mut around = FxHashSet::default();
-    let stack = process.foreign().and_then(|foreign| Some((&foreign.sites, foreign.sites.get(site)?)));
-    if let Some((sites, site)) = stack.filter(|(_, site)| site.stack.len() > 1) {
-        // The innermost frame is the site itself, under its name.
-        around.extend(site.stack[1..].iter().map(|frame| Some(sites.frame(*frame).to_string())));
-    } else if let Some(path) = name.filter(|name| is_path(name)) {
+fn around(stacks: &SiteStacks, site: u32, name: Option<&str>) -> FxHashSet<Option<String>> {
+    // The innermost frame is the site itself, under its name.
+    let callers = stacks.lines(site).skip(1).map(|line| Some(line.to_owned()));
+    let mut around: FxHashSet<Option<String>> = callers.collect();
+    if !around.is_empty() {
+        return around;
+    }
+    if let Some(path) = name.filter(|name| is_path(name)) {
         let dots = path.match_indices('.').map(|(at, _)| at);
         around.extend(dots.map(|at| Some(path[..at].to_owned())));
     }

@@ -136,6 +136,16 @@ impl Common {
         }
     }
 
+    /// Refuses a device of which nothing was found; the host need not have anything.
+    pub(super) fn expect_device(&self, mut found: impl Iterator<Item = i16>) -> Result<()> {
+        match self.device {
+            Some(device) if device >= 0 && !found.any(|of| of == device) => {
+                bail!("nothing was recorded of device {device}; `tidegauge summary` shows which there are")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Prints warnings, unless they are part of the result or not wanted.
     pub(super) fn warn(&self, warnings: &[String]) {
         if !self.quiet {

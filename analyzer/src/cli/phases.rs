@@ -21,6 +21,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let window = common.window(process)?;
     let mut phases = PhaseTable::new(window);
     let outcome = replay(process, window, &mut phases)?;
+    common.expect_device(outcome.devices.iter().map(|device| device.device))?;
     let mut rows = phases.finish(&outcome);
     if rows.is_empty() {
         common.warn(&["the recording has no phases".to_owned()]);

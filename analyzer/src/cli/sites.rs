@@ -47,6 +47,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let source = common.open()?;
     let process = common.only_process(&source)?;
     let (mut rows, outcome) = analysis::sites(process, common.window(process)?, args.sort.into())?;
+    common.expect_device(rows.iter().filter_map(|row| row.device))?;
     let selection = common.selection();
     rows.retain(|row| match row.device {
         Some(device) => selection.shows_device(device),

@@ -21,6 +21,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let window = common.window(process)?;
     let mut steps = StepTable::new(window);
     let outcome = replay(process, window, &mut steps)?;
+    common.expect_device(outcome.devices.iter().map(|device| device.device))?;
     let mut rows = steps.finish(&outcome);
     if rows.is_empty() {
         common.warn(&["the recording has no steps".to_owned()]);

@@ -22,6 +22,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let selection = common.selection();
     let window = |process: &_| common.window(process);
     let summary = analysis::summary(&source, window, |device| selection.shows_device(device))?;
+    let of_process = |process: &analysis::ProcessSummary| {
+        let allocated = process.devices.iter().map(|device| device.device);
+        allocated.chain(process.device_use.iter().map(|device| device.device)).collect::<Vec<_>>()
+    };
+    common.expect_device(summary.processes.iter().flat_map(of_process))?;
     let top = common.top.unwrap_or(DEFAULT_TOP);
     let text = match common.format() {
         Format::Json => format!("{:#}\n", render::summary_json(&summary)),

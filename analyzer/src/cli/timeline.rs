@@ -37,6 +37,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "the recording has neither allocations nor use of devices nor resident sizes".to_owned()
         ]);
     }
+    common.expect_device(timeline.series.iter().map(|series| series.device))?;
     let selection = common.selection();
     timeline.series.retain(|series| selection.shows_device(series.device));
     let table =

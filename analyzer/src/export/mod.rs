@@ -18,7 +18,6 @@ mod pickle;
 mod process_tracks;
 pub mod pytorch_snapshot;
 mod row_file;
-mod site_stacks;
 mod slices;
 mod stream_column;
 pub mod tables;

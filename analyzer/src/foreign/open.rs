@@ -33,6 +33,9 @@ pub fn expand(paths: &[&Path]) -> Result<Vec<PathBuf>> {
             });
         }
     }
+    // A file that is named twice is one recording.
+    let mut seen = std::collections::HashSet::new();
+    expanded.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
     Ok(expanded)
 }
 
@@ -73,9 +76,15 @@ pub fn read(input: &mut Input, id: ProcessId) -> Result<Vec<ForeignProcess>> {
     }
 }
 
-/// The number after `rank` in a file's name: `rank0_memory_snapshot.pickle`, `rank00003.json`, `trace_8_rank_1.json`.
+/// The number after `rank` in a file's name, else in that of the nearest folder: `rank0_memory_snapshot.pickle`,
+/// `rank00003.json`, `trace_8_rank_1.json`, `rank=7/snapshot.pickle`.
 fn rank_in_name(path: &Path) -> Option<u32> {
-    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    path.ancestors()
+        .filter_map(Path::file_name)
+        .find_map(|name| rank_in(&name.to_string_lossy().to_lowercase()))
+}
+
+fn rank_in(name: &str) -> Option<u32> {
     let mut numbers = name.match_indices("rank").filter_map(|(at, word)| {
         let rest = name[at + word.len()..].trim_start_matches(['_', '-', '.', '=']);
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -95,7 +104,8 @@ mod tests {
             ("dir/rank00003.pt.trace.json", Some(3)),
             ("trace_8_rank_1.json.gz", Some(1)),
             ("Rank-12.pickle", Some(12)),
-            ("rank=7/snapshot.pickle", None),
+            ("rank=7/snapshot.pickle", Some(7)),
+            ("rank=7/rank=2/rank1.pickle", Some(1)),
             ("frank.pickle", None),
             ("snapshot.pickle", None),
         ];

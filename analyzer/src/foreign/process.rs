@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Losses, ProcessInfo};
 use tidegauge_schemas::retention::Retention;
@@ -39,8 +40,8 @@ pub struct ForeignProcess {
     checkpoints: Vec<CheckpointRow>,
     samples: Vec<SampleRow>,
     node_samples: Vec<SampleRow>,
-    streams: Vec<u64>,
-    pools: Vec<String>,
+    streams: Numbered<u64>,
+    pools: Numbered<String>,
     next_seq: u32,
     first_nanos: Option<i64>,
 }
@@ -60,8 +61,8 @@ impl ForeignProcess {
             checkpoints: Vec::new(),
             samples: Vec::new(),
             node_samples: Vec::new(),
-            streams: Vec::new(),
-            pools: Vec::new(),
+            streams: Numbered::default(),
+            pools: Numbered::default(),
             next_seq: 0,
             first_nanos: None,
         }
@@ -116,24 +117,24 @@ impl ForeignProcess {
 
     /// The number by which events name a stream.
     pub fn stream_number(&mut self, stream: u64) -> u16 {
-        number(&mut self.streams, stream)
+        self.streams.number(stream)
     }
 
     /// The number by which events name a pool.
     pub fn pool_number(&mut self, pool: String) -> u16 {
-        number(&mut self.pools, pool)
+        self.pools.number(pool)
     }
 
     /// The stream of that number.
     #[must_use]
     pub fn stream(&self, number: u16) -> Option<u64> {
-        self.streams.get(usize::from(number).checked_sub(1)?).copied()
+        self.streams.values.get(usize::from(number).checked_sub(1)?).copied()
     }
 
     /// The pool of that number.
     #[must_use]
     pub fn pool(&self, number: u16) -> Option<&str> {
-        self.pools.get(usize::from(number).checked_sub(1)?).map(String::as_str)
+        self.pools.values.get(usize::from(number).checked_sub(1)?).map(String::as_str)
     }
 
     /// Events.
@@ -187,15 +188,29 @@ impl ForeignProcess {
     }
 }
 
-/// The number of a value, from 1 on; values past the largest number share it.
-fn number<T: PartialEq>(values: &mut Vec<T>, value: T) -> u16 {
-    if let Some(at) = values.iter().rposition(|known| *known == value) {
-        return at as u16 + 1;
+/// Values by number, from 1 on; what comes after the last number is unknown, 0.
+#[derive(Debug)]
+struct Numbered<T> {
+    values: Vec<T>,
+    numbers: FxHashMap<T, u16>,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), numbers: FxHashMap::default() }
     }
-    if values.len() < usize::from(u16::MAX) {
-        values.push(value);
+}
+
+impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
+    fn number(&mut self, value: T) -> u16 {
+        if let Some(number) = self.numbers.get(&value) {
+            return *number;
+        }
+        let Ok(number) = u16::try_from(self.values.len() + 1) else { return 0 };
+        self.values.push(value.clone());
+        self.numbers.insert(value, number);
+        number
     }
-    values.len() as u16
 }
 
 fn info(id: ProcessId, kind: &str) -> ProcessInfo {

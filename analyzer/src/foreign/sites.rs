@@ -55,7 +55,13 @@ pub struct Sites {
 
 impl Sites {
     /// The number of a frame.
-    pub fn frame_id(&mut self, frame: Frame) -> FrameId {
+    pub fn frame_id(&mut self, mut frame: Frame) -> FrameId {
+        // Column `stack` has a line for each.
+        for text in std::iter::once(&mut frame.function).chain(&mut frame.file) {
+            if text.contains(['\n', '\r']) {
+                *text = text.replace(['\n', '\r'], " ");
+            }
+        }
         if let Some(id) = self.frame_ids.get(&frame) {
             return *id;
         }

@@ -46,7 +46,7 @@ impl Destination {
         let trace = Trace::open(&self.run)
             .map_err(|error| refuse(format!("it is not a trace that can be read ({error})")))?;
         if let Some(stranger) = stranger(&self.run)? {
-            return Err(refuse(format!("`{stranger}` in it is not part of a trace")));
+            return Err(refuse(format!("`{}` in it is not part of a trace", stranger.display())));
         }
         for &id in trace.processes() {
             let home = layout::process_folder(&self.run, id);
@@ -74,20 +74,51 @@ fn is_empty(folder: &Path) -> Result<bool> {
     Ok(std::fs::read_dir(folder).map_err(Error::io("listing", folder))?.next().is_none())
 }
 
-/// The name of an entry that no trace has.
-fn stranger(run: &Path) -> Result<Option<String>> {
-    for entry in std::fs::read_dir(run).map_err(Error::io("listing", run))? {
-        let name = entry.map_err(Error::io("listing", run))?.file_name();
-        let name = name.to_string_lossy();
-        let is_known = name == layout::RUN_FILE
-            || name == layout::PROCESS_FOLDER
-            || name.starts_with(layout::TEMPORARY_PREFIX)
-            || Table::ALL.iter().any(|table| table.name() == name);
-        if !is_known {
-            return Ok(Some(name.into_owned()));
+/// What no trace has, somewhere in a folder: its path in it.
+fn stranger(run: &Path) -> Result<Option<PathBuf>> {
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = run.join(&folder);
+        for entry in std::fs::read_dir(&path).map_err(Error::io("listing", &path))? {
+            let entry = entry.map_err(Error::io("listing", &path))?;
+            let inside = folder.join(entry.file_name());
+            let is_folder = entry.file_type().map_err(Error::io("looking at", &path))?.is_dir();
+            if !is_of_trace(&inside, is_folder) {
+                return Ok(Some(inside));
+            }
+            // The journal's files are the recorder's own.
+            if is_folder && entry.file_name() != layout::JOURNAL_FOLDER {
+                folders.push(inside);
+            }
         }
     }
     Ok(None)
+}
+
+/// Whether a trace has something of that path in its folder.
+fn is_of_trace(path: &Path, is_folder: bool) -> bool {
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    let Some((last, above)) = parts.split_last() else { return true };
+    let is_temporary = last.starts_with(layout::TEMPORARY_PREFIX);
+    let is_numbered = |key: &str| {
+        last.strip_prefix(key).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_table = |name: &str| Table::ALL.iter().any(|table| table.name() == name);
+    match (above.len(), is_folder) {
+        (0, true) => *last == layout::PROCESS_FOLDER || is_table(last),
+        (0, false) => {
+            *last == layout::RUN_FILE || last.starts_with(&format!("{}run", layout::TEMPORARY_PREFIX))
+        }
+        (1, true) => is_numbered("rank=") || last.starts_with("host="),
+        (2, true) => is_numbered("process="),
+        // Parts of `node_samples` lie a folder higher.
+        (2 | 3, false) if above[0] != layout::PROCESS_FOLDER => {
+            last.ends_with(&format!(".{}", layout::PART_ENDING)) || is_temporary
+        }
+        (3, true) => above[0] == layout::PROCESS_FOLDER && *last == layout::JOURNAL_FOLDER,
+        (3, false) => *last == layout::PROCESS_FILE || last.starts_with('.'),
+        _ => false,
+    }
 }
 
 /// A trace that is being written. Dropped without [`Self::finish`], it leaves nothing behind.

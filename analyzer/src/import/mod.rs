@@ -129,5 +129,8 @@ fn run_id(recordings: &[ForeignProcess], started_nanos: i64) -> String {
 /// A path beside `run`, which nobody else uses: `.NAME.PURPOSE-PID`.
 fn sibling(run: &Path, purpose: &str) -> Option<PathBuf> {
     let name = run.file_name()?.to_string_lossy();
-    Some(run.with_file_name(format!(".{name}.{purpose}-{}", std::process::id())))
+    let numbered =
+        |number: u32| run.with_file_name(format!(".{name}.{purpose}-{}-{number}", std::process::id()));
+    // In containers process numbers come again: what a killed one has left is in nobody's way.
+    (0..).map(numbered).find(|path| path.symlink_metadata().is_err())
 }

@@ -6,6 +6,7 @@
 mod process;
 mod rows;
 mod selection;
+mod site_stacks;
 
 pub use process::Process;
 pub use rows::{
@@ -14,3 +15,4 @@ pub use rows::{
 };
 pub(crate) use selection::run_info;
 pub use selection::{Selection, Source};
+pub(crate) use site_stacks::SiteStacks;

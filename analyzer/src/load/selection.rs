@@ -123,10 +123,15 @@ impl Source {
     }
 }
 
+/// No recording is older: September 2001.
+const FIRST_DATE_NANOS: i64 = 1_000_000_000_000_000_000;
+
 /// What recordings of one run say of it; without an id.
 pub(crate) fn run_info(recordings: &[ForeignProcess]) -> RunInfo {
     let started_nanos = recordings.iter().filter_map(ForeignProcess::first_nanos).min();
     let started = started_nanos
+        // Clocks that count from something else than 1970 say nothing of the date.
+        .filter(|nanos| *nanos >= FIRST_DATE_NANOS)
         .and_then(|nanos| jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok())
         .map_or_else(String::new, |time| time.to_string());
     let mut config = tidegauge_schemas::run::Config::new();

@@ -100,7 +100,7 @@ fn steps_json(processes: &[ProcessSummary]) -> Value {
             "rank": process.id.rank,
             "process": process.id.process,
             "count": process.steps.count,
-            "mean_nanos": process.steps.mean_nanos,
+            "mean_nanos": (process.steps.count > 0).then_some(process.steps.mean_nanos),
             "first_loss": process.steps.first_loss,
             "last_loss": process.steps.last_loss,
             "unfinished": process.steps.unfinished,

@@ -83,6 +83,9 @@ impl Writer {
     fn facts(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
         let break_ = if self.format == Format::Markdown { "  " } else { "" };
         let recorded = match process.span_nanos {
+            Some((begin, end)) if summary.started.is_empty() => {
+                format!("recorded for {}", duration(end - begin))
+            }
             Some((begin, end)) => {
                 format!("recorded {} for {}", printable(&to_seconds(&summary.started)), duration(end - begin))
             }

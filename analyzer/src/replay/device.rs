@@ -59,6 +59,7 @@ pub struct DeviceState {
     pub end_active_bytes: i64,
     blocks: LiveBlocks,
     segments: Segments,
+    has_segments: bool,
 }
 
 /// What an event did.
@@ -106,6 +107,11 @@ impl DeviceState {
     /// The blocks that are alive, by address, in no order.
     pub fn blocks(&self) -> impl Iterator<Item = (u64, &Block)> {
         self.blocks.iter()
+    }
+
+    /// Whether the addresses of what it holds from the device were recorded.
+    pub(crate) fn has_segments(&self) -> bool {
+        self.has_segments
     }
 
     /// The block that an event was about.
@@ -322,6 +328,7 @@ impl DeviceState {
     fn reserve(&mut self, event: &EventRow) -> Effect {
         let Some(size_bytes) = event.size_bytes else { return Effect::default() };
         // Memory is never taken twice: if it seems so, its return was missed.
+        self.has_segments |= event.address.is_some();
         let missed_bytes = event.address.map_or(0, |address| self.segments.insert(address, size_bytes));
         self.move_reserved(size_bytes - missed_bytes);
         Effect::default()

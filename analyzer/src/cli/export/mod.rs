@@ -48,10 +48,10 @@ pub(super) struct Args {
     /// What blocks are grouped by in table peaks
     #[arg(long, value_enum, default_value = "site")]
     by: peaks::By,
-    /// Of a flame graph: the peak within this step
+    /// Of a flame graph or table peaks: the peak within this step
     #[arg(long, conflicts_with = "at")]
     step: Option<i64>,
-    /// Of a flame graph: this moment, counted from the start of the recording: 12.5s, 300ms
+    /// Of a flame graph or table peaks: this moment, counted from the start of the recording: 12.5s, 300ms
     #[arg(long, value_parser = parse_duration)]
     at: Option<i64>,
 }
@@ -61,9 +61,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if common.format() != Format::Text {
         bail!("what an export looks like is said by --to alone");
     }
-    if !matches!(args.to, To::Flamegraph | To::Folded) && (args.step.is_some() || args.at.is_some()) {
+    let is_of_moment = matches!(args.to, To::Flamegraph | To::Folded) || args.table == Some(TableArg::Peaks);
+    if !is_of_moment && (args.step.is_some() || args.at.is_some()) {
         bail!(
-            "--step and --at choose the moment of a flame graph; use --start and --end for a part of the run"
+            "--step and --at choose the moment of a flame graph or of table peaks; use --start and --end for a part of the \
+             run"
         );
     }
     if !matches!(args.to, To::Csv | To::Json | To::Parquet) && args.table.is_some() {

@@ -11,7 +11,7 @@ use crate::analysis::{self, DEFAULT_BUCKETS, Moment, PhaseTable, SiteOrder, Step
 use crate::cli::output;
 use crate::export::pytorch_snapshot;
 use crate::export::tables::{self, RowFormat, RowSelection};
-use crate::load::{Process, Source};
+use crate::load::{Process, Rows, Source};
 use crate::render;
 use crate::replay::replay;
 
@@ -153,7 +153,12 @@ fn result(args: &Args, table: TableArg, process: &Process) -> Result<render::Tab
         TableArg::Peaks => {
             let (grouping, key, heading) = args.by.grouping();
             let shows = |device| selection.shows_device(device);
-            let peaks = analysis::peaks(process, Moment::Peak, window, grouping, shows)?;
+            let moment = match (args.step, args.at) {
+                (Some(step), _) => Moment::Step(step),
+                (None, Some(at)) => Moment::At(Rows::new(process).first_nanos()?.saturating_add(at)),
+                (None, None) => Moment::Peak,
+            };
+            let peaks = analysis::peaks(process, moment, window, grouping, shows)?;
             return Ok(render::peaks_table(&peaks, key, heading, top, false));
         }
         TableArg::Phases => {

@@ -1,7 +1,10 @@
 //! The trace of one device: an entry for each thing that happened to a block or a segment.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
+
+use tidegauge_schemas::EventKind;
 
 use super::changes::{Change, Changes};
 use super::frames::FrameLists;
@@ -18,6 +21,10 @@ pub(super) struct Entries<'a, W: Write> {
     has_times: bool,
     /// Memory of the device, as far as the trace says it.
     total_bytes: i64,
+    /// What devices had free, by device and time.
+    device_free: &'a BTreeMap<(i16, i64), i64>,
+    /// Failed allocations at which that is not known.
+    unknown_free: u64,
     changes: Changes,
     streams: StreamColumn<'a>,
     frames: &'a mut FrameLists,
@@ -32,6 +39,7 @@ impl<'a, W: Write> Entries<'a, W> {
         process: &'a Process,
         device: i16,
         window: Window,
+        device_free: &'a BTreeMap<(i16, i64), i64>,
         pickle: &'a mut PickleWriter<W>,
         frames: &'a mut FrameLists,
     ) -> Self {
@@ -43,6 +51,8 @@ impl<'a, W: Write> Entries<'a, W> {
             window,
             has_times: process.has_times(),
             total_bytes: total_bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(0),
+            device_free,
+            unknown_free: 0,
             changes: Changes::default(),
             streams: StreamColumn::new(process),
             frames,
@@ -53,15 +63,22 @@ impl<'a, W: Write> Entries<'a, W> {
         }
     }
 
-    /// Ends the list; the number of its entries.
-    pub(super) fn finish(self, path: &Path) -> Result<u64> {
+    /// Ends the list.
+    pub(super) fn finish(self, path: &Path) -> Result<Written> {
         self.streams.finish()?;
         self.pickle.end_list(self.list);
         match self.failure {
             Some(error) => Err(Error::io("writing", path)(error)),
-            None => Ok(self.entries),
+            None => Ok(Written { entries: self.entries, unknown_free: self.unknown_free }),
         }
     }
+}
+
+/// What a trace has come to.
+pub(super) struct Written {
+    pub(super) entries: u64,
+    /// Failed allocations at which it is not known what the device had free.
+    pub(super) unknown_free: u64,
 }
 
 /// Writes entries of one event.
@@ -70,6 +87,8 @@ struct Writer<'a, W: Write> {
     stream: u64,
     has_times: bool,
     total_bytes: i64,
+    /// What the device had free at the event, if that is known.
+    free_bytes: Option<i64>,
     frames: &'a mut FrameLists,
     pickle: &'a mut PickleWriter<W>,
     list: &'a mut OpenList,
@@ -96,8 +115,9 @@ impl<W: Write> Writer<'_, W> {
             }
             Change::Oom { size_bytes, reserved_bytes } => {
                 self.begin("oom")?;
-                // A viewer needs a number: what others left is not known, so it is what would be free without them.
-                self.pickle.int_item("device_free", (self.total_bytes - reserved_bytes).max(0))?;
+                // A viewer needs a number: where it is not known, what would be free without other programs.
+                let without_others = (self.total_bytes - reserved_bytes).max(0);
+                self.pickle.int_item("device_free", self.free_bytes.unwrap_or(without_others))?;
                 return self.end(size_bytes, self.event.site);
             }
             Change::Snapshot => ("snapshot", 0, 0, 0),
@@ -136,11 +156,15 @@ impl<W: Write> Observer for Entries<'_, W> {
             return;
         }
         let is_shown = event.time_nanos >= self.window.start_nanos && self.failure.is_none();
+        let free_bytes = self.device_free.get(&(event.device, event.time_nanos)).copied();
+        let is_oom = event.kind == Some(EventKind::Oom);
+        self.unknown_free += u64::from(is_shown && is_oom && free_bytes.is_none());
         let mut writer = Writer {
             event,
             stream: if is_shown { self.streams.of(event.seq) } else { 0 },
             has_times: self.has_times,
             total_bytes: self.total_bytes,
+            free_bytes,
             frames: self.frames,
             pickle: self.pickle,
             list: &mut self.list,

@@ -7,9 +7,8 @@ use rustc_hash::FxHashMap;
 
 use crate::error::Result;
 use crate::export::pickle::{PickleWriter, Remembered};
-use crate::export::site_stacks::SiteStacks;
 use crate::foreign::Frame;
-use crate::load::Process;
+use crate::load::{Process, SiteStacks};
 
 /// File of a frame that is in none, in torch's words.
 const NO_FILE: &str = "??";

@@ -18,8 +18,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use tidegauge_schemas::metrics;
+
 use crate::error::{Error, Result};
-use crate::load::Process;
+use crate::load::{Process, Rows};
 use crate::replay::{Window, replay};
 
 use super::pickle::PickleWriter;
@@ -49,7 +51,7 @@ pub fn write_snapshot(
     path: &Path,
 ) -> Result<SnapshotWritten> {
     let mut end = EndState::new(process, window);
-    replay(process, window, &mut end)?;
+    let outcome = replay(process, window, &mut end)?;
     let end = end.finish()?;
     let devices: Vec<i16> = end.devices().filter(|device| shows(*device)).collect();
     if devices.is_empty() {
@@ -67,7 +69,8 @@ pub fn write_snapshot(
     segments::write(&end, &numbers, &mut frames, &mut pickle).map_err(written)?;
     pickle.text("device_traces").map_err(written)?;
     let mut traces = pickle.begin_list();
-    let mut entries = 0;
+    let (mut entries, mut unknown_free) = (0, 0);
+    let device_free = device_free(process)?;
     for number in 0..=numbers.values().copied().max().unwrap_or(0) {
         pickle.item(&mut traces).map_err(written)?;
         let device = numbers.iter().find(|(_, of)| **of == number).map(|(device, _)| *device);
@@ -76,9 +79,11 @@ pub fn write_snapshot(
             pickle.end_list(empty);
             continue;
         };
-        let mut of_device = Entries::new(process, device, window, &mut pickle, &mut frames);
+        let mut of_device = Entries::new(process, device, window, &device_free, &mut pickle, &mut frames);
         replay(process, window, &mut of_device)?;
-        entries += of_device.finish(path)?;
+        let written = of_device.finish(path)?;
+        entries += written.entries;
+        unknown_free += written.unknown_free;
     }
     pickle.end_list(traces);
     pickle.text("allocator_settings").map_err(written)?;
@@ -88,7 +93,36 @@ pub fn write_snapshot(
     annotations.write(process.has_times(), &mut pickle).map_err(written)?;
     pickle.end_dict();
     pickle.finish().map_err(written)?;
-    Ok(SnapshotWritten { entries, notes: notes(&end, &numbers) })
+    let mut notes = notes(&end, &numbers);
+    notes.extend(outcome.anomalies.warnings());
+    let without_segments =
+        outcome.devices.iter().filter(|device| !device.has_segments() && shows(device.device));
+    notes.extend(without_segments.map(|device| {
+        format!(
+            "segments of {} were not recorded: those in the file are what is alive at its end, and its reserved curve says \
+             nothing",
+            crate::render::device_name(device.device)
+        )
+    }));
+    if unknown_free > 0 {
+        notes.push(format!(
+            "what the device had free is not known for {unknown_free} `oom` entries: `device_free` is its memory less what \
+             was reserved, or 0"
+        ));
+    }
+    Ok(SnapshotWritten { entries, notes })
+}
+
+/// What devices had free, by device and time, where it was recorded: with a failed allocation it is told.
+fn device_free(process: &Process) -> Result<BTreeMap<(i16, i64), i64>> {
+    let mut free = BTreeMap::new();
+    for row in Rows::new(process).node_samples() {
+        let row = row?;
+        if row.metric == metrics::GPU_FREE.name {
+            free.insert((row.device, row.time_nanos), row.value as i64);
+        }
+    }
+    Ok(free)
 }
 
 /// The number of each device in the file: accelerators keep theirs, the host comes after them.

@@ -356,7 +356,7 @@ impl<F: Fold> Machine<'_, F> {
     #[inline]
     fn set_items(&mut self) -> Result<()> {
         let from = self.pop_mark()?;
-        if (self.stack.len() - from) % 2 != 0 {
+        if !(self.stack.len() - from).is_multiple_of(2) {
             return Err(self.misplaced("a value for each key"));
         }
         let Some(Value::Object(id)) = self.stack[..from].last().copied() else {
@@ -409,7 +409,7 @@ impl<F: Fold> Machine<'_, F> {
     /// A dict of the values from there on.
     fn new_dict(&mut self, from: usize) -> Result<Value> {
         let items = &self.stack[from..];
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(self.misplaced("a value for each key"));
         }
         Ok(match self.fold.fold(&mut self.heap, items) {

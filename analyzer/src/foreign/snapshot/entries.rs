@@ -15,7 +15,7 @@ impl Entries {
     /// Adds one; its number is the length before.
     #[inline]
     pub(super) fn push(&mut self, entry: Entry) {
-        if self.length % CHUNK_ENTRIES == 0 {
+        if self.length.is_multiple_of(CHUNK_ENTRIES) {
             // The first chunk of a small file stays small.
             self.chunks.push(Vec::with_capacity(if self.length == 0 { 64 } else { CHUNK_ENTRIES }));
         }

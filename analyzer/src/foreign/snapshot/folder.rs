@@ -33,6 +33,7 @@ pub(super) fn read(input: &mut Input, parts: &mut Parts) -> Result<(), PickleErr
         parts,
         blocks: Vec::new(),
         blocks_in_segments: 0,
+        entries_in_traces: 0,
         segments: Vec::new(),
         annotations: Vec::new(),
         histories: Vec::new(),
@@ -48,6 +49,8 @@ struct Folder<'a> {
     blocks: Vec<Block>,
     /// Of them, how many are in segments: none is in two.
     blocks_in_segments: usize,
+    /// Entries that the lists of devices refer to.
+    entries_in_traces: usize,
     segments: Vec<Segment>,
     annotations: Vec<Annotation>,
     /// What an old block tells of its allocation: requested size and site.
@@ -314,6 +317,7 @@ impl Folder<'_> {
     fn take_snapshot(&mut self, heap: &mut Heap, value: Value) {
         if heap.list(value).is_some() {
             self.take_segments(heap, value, false);
+            self.parts.is_bare_list = true;
             return;
         }
         let items: Vec<Value> = heap.dict(value).unwrap_or_default().to_vec();
@@ -334,7 +338,10 @@ impl Folder<'_> {
     }
 
     fn take_segments(&mut self, heap: &Heap, value: Value, are_of_host: bool) {
-        let Some(list) = heap.list(value) else { return };
+        let Some(list) = heap.list(value) else {
+            self.parts.leave_out("lists of segments that are none");
+            return;
+        };
         let mut taken = self.parts.segments.take().unwrap_or_default();
         for segment in list {
             match heap.resolve(*segment) {
@@ -356,8 +363,11 @@ impl Folder<'_> {
 
     fn take_traces(&mut self, heap: &Heap, value: Value) {
         let traces = heap.list(value).unwrap_or_default();
-        for (device, trace) in (0i16..).zip(traces) {
-            self.take_trace(heap, *trace, device);
+        for (device, trace) in traces.iter().enumerate() {
+            match i16::try_from(device) {
+                Ok(device) => self.take_trace(heap, *trace, device),
+                Err(_) => self.parts.leave_out("traces of devices that nobody has"),
+            }
         }
         if traces.is_empty() {
             self.parts.segments.get_or_insert_default();
@@ -389,8 +399,8 @@ impl Folder<'_> {
             }
         }
         // What is in the file once happened once: entries may not be multiplied by referring to them again.
-        let known: usize = self.parts.traces.values().map(Vec::len).sum();
-        if known + numbers.len() > self.parts.entries.len() {
+        self.entries_in_traces += numbers.len();
+        if self.entries_in_traces > self.parts.entries.len() {
             self.parts.leave_out("traces that repeat another one");
         } else if !numbers.is_empty() {
             self.parts.traces.entry(device).or_default().extend(numbers);

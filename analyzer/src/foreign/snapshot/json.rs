@@ -42,7 +42,8 @@ struct JsonEntry {
     addr: Option<u64>,
     device_free: Option<u64>,
     size: Option<i64>,
-    time_us: Option<i64>,
+    /// As other programs write it: microseconds fit a float exactly.
+    time_us: Option<f64>,
     stream: Option<u64>,
     pool_id: Option<(i64, i64)>,
     user_metadata: Option<String>,
@@ -79,7 +80,7 @@ struct JsonSegment {
 struct JsonAnnotation {
     name: String,
     stage: String,
-    time_us: i64,
+    time_us: f64,
 }
 
 impl Parts {
@@ -119,7 +120,7 @@ impl Parts {
         let packed = Entry {
             address: address.unwrap_or(0),
             size_bytes: entry.size.unwrap_or(0),
-            time_micros: entry.time_us.unwrap_or(0),
+            time_micros: entry.time_us.unwrap_or(0.0) as i64,
             site,
             stream: self.json_stream(entry.stream),
             pool: self.json_pool(entry.pool_id),
@@ -193,7 +194,7 @@ impl<'de> Visitor<'de> for Snapshot<'_> {
                 "external_annotations" => {
                     let annotations: Vec<JsonAnnotation> = map.next_value()?;
                     for annotation in annotations {
-                        match time_nanos(annotation.time_us) {
+                        match time_nanos(annotation.time_us as i64) {
                             Some(time_nanos) => parts.annotations.push(Annotation {
                                 name: annotation.name,
                                 is_start: annotation.stage == "START",

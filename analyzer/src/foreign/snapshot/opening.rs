@@ -124,12 +124,18 @@ pub(super) fn opening<'a>(
     if let Some(at_end) = &at_end {
         for (address, block) in at_end {
             if !seen.contains_key(address) {
-                let is_pending = block.state == BlockState::Pending;
+                // Without requests a block is allocated until it is gone.
+                let is_pending = block.state == BlockState::Pending && !skips.requests;
                 let size_bytes = block.requested_bytes;
                 blocks.push(OpeningBlock { address: *address, size_bytes, is_pending, site: block.site });
             }
         }
-        let end_bytes = total(at_end.values().map(|block| block.requested_bytes));
+        // Of a block whose completion was not recorded the request has counted as its end, though it is pending yet.
+        let is_gone = |address: &u64, block: &Block| {
+            skips.completions && block.state == BlockState::Pending && seen.get(address) == Some(&Seen::Gone)
+        };
+        let in_use = at_end.iter().filter(|(address, block)| !is_gone(address, block));
+        let end_bytes = total(in_use.map(|(_, block)| block.requested_bytes));
         let known_bytes = total(blocks.iter().map(|block| block.size_bytes));
         opening.active = Balance::new(end_bytes.saturating_sub(net_bytes), known_bytes);
     }

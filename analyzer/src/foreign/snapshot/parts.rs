@@ -148,6 +148,8 @@ pub(super) struct Parts {
     pub traces: BTreeMap<i16, Vec<u32>>,
     /// Segments at the end; `None` if the file has no such list.
     pub segments: Option<Vec<Segment>>,
+    /// Whether the file is nothing but a list of segments.
+    pub is_bare_list: bool,
     /// Annotations, in the order of the file.
     pub annotations: Vec<Annotation>,
     /// Entries by an action that is not known.
@@ -163,6 +165,7 @@ impl Parts {
             entries: Entries::default(),
             traces: BTreeMap::new(),
             segments: None,
+            is_bare_list: false,
             annotations: Vec::new(),
             unknown_actions: BTreeMap::new(),
             left_out: BTreeMap::new(),
@@ -204,7 +207,12 @@ impl Parts {
 
     /// Why it cannot be a snapshot, if so.
     pub(super) fn is_no_snapshot(&self) -> Option<&'static str> {
-        let is_empty = self.segments.is_none() && self.traces.is_empty();
-        is_empty.then_some("it has neither `segments` nor `device_traces`: another pickle or JSON file")
+        let has_segments = self.segments.as_ref().is_some_and(|segments| !segments.is_empty());
+        if has_segments || !self.traces.is_empty() {
+            return None;
+        }
+        // Torch itself writes an empty one where nothing was allocated.
+        let is_other = self.segments.is_none() || self.is_bare_list || !self.left_out.is_empty();
+        is_other.then_some("it has neither `segments` nor `device_traces`: another pickle or JSON file")
     }
 }

@@ -29,7 +29,7 @@ struct Queue<'a> {
 
 /// The rows of a snapshot.
 pub(super) fn into_process(parts: Parts) -> ForeignProcess {
-    let Parts { mut process, entries, traces, segments, annotations, unknown_actions, left_out } = parts;
+    let Parts { mut process, entries, traces, segments, annotations, unknown_actions, left_out, .. } = parts;
     let of_entry = |number: &u32| entries.get(*number);
     let mut devices: BTreeMap<i16, Vec<&Segment>> = BTreeMap::new();
     for segment in segments.iter().flatten() {
@@ -45,6 +45,7 @@ pub(super) fn into_process(parts: Parts) -> ForeignProcess {
             process.note("the file tells no times: entries are shown a microsecond apart".to_owned());
         }
     }
+    let earliest_nanos = entries.iter().filter_map(Entry::time_nanos).min();
     let mut queues = Vec::new();
     for (device, of_device) in &devices {
         let numbers: &[u32] = traces.get(device).map_or(&[], Vec::as_slice);
@@ -52,7 +53,8 @@ pub(super) fn into_process(parts: Parts) -> ForeignProcess {
         let opening = opening(listed, segments.is_some().then_some(of_device));
         note_balance(&mut process, *device, &opening);
         process.coverage.push(coverage(*device, numbers, &entries, &opening));
-        let first_nanos = numbers.first().map(of_entry).and_then(Entry::time_nanos).unwrap_or(0);
+        let known = numbers.iter().map(of_entry).find_map(Entry::time_nanos);
+        let first_nanos = known.or(earliest_nanos).unwrap_or(0);
         queues.push(Queue { device: *device, numbers, opening, next: 0, latest_nanos: first_nanos });
     }
     let begin_nanos = queues

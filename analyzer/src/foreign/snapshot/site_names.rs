@@ -25,8 +25,8 @@ pub(super) fn site_name(sites: &Sites, stack: &[FrameId]) -> String {
     let operator = || {
         // The outermost is what was called, the inner ones are how it is done.
         let called =
-            frames().filter_map(|frame| frame.function.strip_prefix(OPERATOR)?.split_once("::call("));
-        called.last().map(|(operator, _)| format!("aten::{operator}"))
+            |frame: &Frame| Some(frame.function.strip_prefix(OPERATOR)?.split_once("::call(")?.0.to_owned());
+        frames().rev().find_map(called).map(|operator| format!("aten::{operator}"))
     };
     let other = || {
         let is_plumbing = |frame: &&Frame| PLUMBING.iter().any(|part| frame.function.contains(part));

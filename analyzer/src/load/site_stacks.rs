@@ -5,13 +5,13 @@ use arrow::datatypes::{Int32Type, UInt32Type};
 use rustc_hash::FxHashMap;
 use tidegauge_schemas::Table;
 
+use super::process::Process;
 use crate::error::{Error, Result};
 use crate::foreign::Frame;
-use crate::load::Process;
 
 /// Name and stack of each site, as the table has them.
 #[derive(Debug, Default)]
-pub(super) struct SiteStacks {
+pub(crate) struct SiteStacks {
     sites: FxHashMap<u32, (Box<str>, Option<Box<str>>)>,
 }
 
@@ -20,7 +20,7 @@ impl SiteStacks {
     ///
     /// # Errors
     /// If the table cannot be read.
-    pub(super) fn read(process: &Process) -> Result<Self> {
+    pub(crate) fn read(process: &Process) -> Result<Self> {
         let mut sites = FxHashMap::default();
         for batch in process.batches(Table::Sites, &["site", "name", "stack"]) {
             let batch = batch?;
@@ -40,11 +40,17 @@ impl SiteStacks {
         Ok(Self { sites })
     }
 
+    /// The lines of a site's stack, innermost first; none where its name says it all.
+    pub(crate) fn lines(&self, site: u32) -> impl Iterator<Item = &str> {
+        let stack = self.sites.get(&site).and_then(|(_, stack)| stack.as_deref());
+        stack.into_iter().flat_map(str::lines)
+    }
+
     /// The frames of a site, innermost first; one with its name where it has no stack. `None` for an unknown site.
-    pub(super) fn frames(&self, site: u32) -> Option<Vec<Frame>> {
+    pub(crate) fn frames(&self, site: u32) -> Option<Vec<Frame>> {
         let (name, stack) = self.sites.get(&site)?;
         let frames: Vec<Frame> = stack.iter().flat_map(|stack| stack.lines()).map(frame).collect();
-        Some(if frames.is_empty() { vec![Frame::operator(name)] } else { frames })
+        Some(if frames.is_empty() { vec![frame(name)] } else { frames })
     }
 }
 
