@@ -39,7 +39,7 @@ impl<W: Write + Send> ParquetFile<W> {
     /// Ends the file and gives back what it was written to.
     pub fn finish(mut self) -> Result<W> {
         let path = self.path;
-        self.writer.finish().map_err(|source| write_error(&path, source))?;
+        self.writer.flush().map_err(|source| write_error(&path, source))?;
         self.writer.sync().map_err(Error::io("writing", &path))?;
         self.writer.into_inner().map_err(|source| write_error(&path, source))
     }

@@ -170,7 +170,7 @@ impl PartWriter {
         self = self.with_metadata(KEY_CONSUMED, consumed.to_string());
         self = self.with_metadata(KEY_CHECKSUM, checksum::ZEROS.to_owned());
         let Some(mut writer) = self.writer.take() else { return Ok((path, 0)) };
-        writer.finish().map_err(|source| write_error(&self.temporary, source))?;
+        writer.flush().map_err(|source| write_error(&self.temporary, source))?;
         // What a full disk says would be lost in what `into_inner` makes of it.
         writer.sync().map_err(Error::io("writing", &self.temporary))?;
         let file = writer.into_inner().map_err(|source| write_error(&self.temporary, source))?;

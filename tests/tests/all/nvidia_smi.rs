@@ -173,12 +173,16 @@ fn timelines_of_a_trace_show_what_devices_have_in_use() {
     let most = largest(&readings, "gpu_used_bytes", None).unwrap() as i64;
     // The program's own timeline has its allocations and, of the launcher's recording, the devices.
     for process in ["0", "1"] {
-        let rows = json(&["timeline", "--process", process, "--device", "1"], &launched.run);
-        let rows = rows.as_array().unwrap();
         if process == "1" {
-            assert!(rows.is_empty(), "alone, it knows nothing of devices: {rows:?}");
+            let mut alone = program("tidegauge");
+            alone.args(["timeline", "--process", "1", "--device", "1"]).arg(&launched.run);
+            let refused = alone.output().unwrap();
+            assert_eq!(refused.status.code(), Some(2), "alone, it knows nothing of devices");
+            assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing was recorded of device 1"));
             continue;
         }
+        let rows = json(&["timeline", "--process", process, "--device", "1"], &launched.run);
+        let rows = rows.as_array().unwrap();
         assert!(!rows.is_empty() && rows.iter().all(|row| row["curve"] == "used"));
         assert_eq!(rows.iter().map(|row| row["max_bytes"].as_i64().unwrap()).max(), Some(most));
     }
