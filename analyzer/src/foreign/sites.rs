@@ -56,6 +56,10 @@ pub struct Sites {
 impl Sites {
     /// The number of a frame.
     pub fn frame_id(&mut self, mut frame: Frame) -> FrameId {
+        // What the unwinder could not place is in no file.
+        if frame.line == 0 && frame.file.as_deref().is_some_and(|file| file.is_empty() || file == "??") {
+            frame.file = None;
+        }
         // Column `stack` has a line for each.
         for text in std::iter::once(&mut frame.function).chain(&mut frame.file) {
             if text.contains(['\n', '\r']) {
