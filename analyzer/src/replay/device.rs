@@ -224,14 +224,7 @@ impl DeviceState {
     fn alloc(&mut self, event: &EventRow) -> Effect {
         let Some(size_bytes) = event.size_bytes else { return Effect::default() };
         let Some(address) = event.address else { return self.anonymous(size_bytes) };
-        let block = Block {
-            size_bytes,
-            born_seq: event.seq,
-            born_nanos: event.time_nanos,
-            site: event.site,
-            category: event.category,
-            is_pending: false,
-        };
+        let block = Block::new(event, size_bytes);
         let (slot, replaced) = self.blocks.insert(address, block);
         let mut effect = Effect {
             block: Some(slot),
@@ -293,14 +286,7 @@ impl DeviceState {
         let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else {
             return Effect::default();
         };
-        let block = Block {
-            size_bytes,
-            born_seq: event.seq,
-            born_nanos: event.time_nanos,
-            site: event.site,
-            category: event.category,
-            is_pending: true,
-        };
+        let block = Block { is_pending: true, ..Block::new(event, size_bytes) };
         let (slot, _) = self.blocks.insert(address, block);
         self.move_curves(0, size_bytes);
         Effect { block: Some(slot), ..Effect::default() }

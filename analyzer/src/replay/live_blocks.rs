@@ -23,6 +23,19 @@ pub struct Block {
 }
 
 impl Block {
+    /// What an event says of a block that is alive from then on.
+    #[inline]
+    pub(super) fn new(event: &EventRow, size_bytes: i64) -> Self {
+        Self {
+            size_bytes,
+            born_seq: event.seq,
+            born_nanos: event.time_nanos,
+            site: event.site,
+            category: event.category,
+            is_pending: false,
+        }
+    }
+
     /// Takes in what an annotation says, and returns the result.
     pub(crate) fn annotate(&mut self, event: &EventRow) -> Self {
         self.category = event.category.or(self.category);
