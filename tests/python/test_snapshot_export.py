@@ -237,7 +237,10 @@ def test_a_walk_over_the_snapshot_gives_the_peaks_of_the_trace(seed: int, tmp_pa
     assert device["peak_active_bytes"] == expected["peak"]
     assert device["initial_active_bytes"] == expected["initial"]
     assert device["peak_reserved_bytes"] == expected["reserved_peak"]
-    assert said == ""
+    # The history does not tell what the device had free when memory ran out; nothing else is amiss.
+    failed = sum(entry["action"] == "oom" for trace in snapshot["device_traces"] for entry in trace)
+    expected = f"what the device had free is not known for {failed} `oom` entries"
+    assert said.count("warning:") == (failed > 0) and (expected in said) == (failed > 0)
 
 
 def test_torchs_own_script_takes_it(tmp_path: pathlib.Path) -> None:
