@@ -1,7 +1,7 @@
 //! Exports: what a recording says, in the formats of other tools.
 //!
 //! Three kinds. *Timelines* ([`perfetto`], [`chrome`]) show every change of every curve over time, with phases, steps and
-//! what happened: [`timeline_feed`] replays a process once and tells a [`timeline_sink::TimelineSink`], which writes as
+//! what happened: `timeline_feed` replays a process once and tells a `TimelineSink`, which writes as
 //! it is told, so memory is bounded by what is alive and by the number of phases. *Figures* ([`tensorboard`],
 //! [`flamegraph`]) and [`tables`] are results of analyses. [`pytorch_snapshot`] is the recording itself as torch would have made it. Nothing
 //! here knows files: exports write into any `Write`; files and their names are the command line's.
