@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::analysis::Moment;
 use crate::load::{Process, Rows, Selection, Source};
 use crate::render;
 use crate::replay::Window;
@@ -177,6 +178,15 @@ impl Common {
             end_nanos: self.end.map_or(i64::MAX, |end| origin.saturating_add(end)),
         })
     }
+}
+
+/// What `--step` and `--at`, nanoseconds since the start of the recording, choose of a process; the peak without them.
+pub(super) fn moment(process: &Process, step: Option<i64>, at: Option<i64>) -> crate::error::Result<Moment> {
+    Ok(match (step, at) {
+        (Some(step), _) => Moment::Step(step),
+        (None, Some(at)) => Moment::At(Rows::new(process).first_nanos()?.saturating_add(at)),
+        (None, None) => Moment::Peak,
+    })
 }
 
 /// A time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; seconds without one. Nanoseconds.

@@ -3,10 +3,9 @@
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use super::arguments::{Common, parse_duration};
+use super::arguments::{Common, moment, parse_duration};
 use super::output;
 use crate::analysis::{self, Grouping, Moment, Peaks};
-use crate::load::Rows;
 use crate::render::{self, Format};
 
 /// Groups shown unless asked otherwise.
@@ -59,11 +58,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
     let process = common.only_process(&source)?;
-    let moment = match (args.step, args.at) {
-        (Some(step), _) => Moment::Step(step),
-        (None, Some(at)) => Moment::At(Rows::new(process).first_nanos()?.saturating_add(at)),
-        (None, None) => Moment::Peak,
-    };
+    let moment = moment(process, args.step, args.at)?;
     let (grouping, key, heading) = args.by.grouping();
     let selection = common.selection();
     let window = common.window(process)?;

@@ -49,10 +49,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (mut rows, outcome) = analysis::sites(process, common.window(process)?, args.sort.into())?;
     common.expect_device(rows.iter().filter_map(|row| row.device))?;
     let selection = common.selection();
-    rows.retain(|row| match row.device {
-        Some(device) => selection.shows_device(device),
-        None => selection.device.is_none(),
-    });
+    rows.retain(|row| selection.shows_row(row.device));
     let format = common.format();
     let default = if matches!(format, Format::Text | Format::Markdown) { DEFAULT_TOP } else { usize::MAX };
     rows.truncate(common.top.unwrap_or(default));

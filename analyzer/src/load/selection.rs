@@ -26,6 +26,12 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether a row is shown; one of no device is, unless a device is asked for.
+    #[must_use]
+    pub fn shows_row(&self, device: Option<i16>) -> bool {
+        device.map_or(self.device.is_none(), |device| self.shows_device(device))
+    }
+
     /// Whether rows of that device are shown.
     #[must_use]
     pub fn shows_device(&self, device: i16) -> bool {

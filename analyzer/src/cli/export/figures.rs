@@ -9,12 +9,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::Args;
-use crate::analysis::Moment;
-use crate::cli::arguments::Common;
+use crate::cli::arguments::{Common, moment};
 use crate::cli::output;
 use crate::error::Error;
 use crate::export::{self, FoldedStacks, Shown};
-use crate::load::{Process, Rows, Source};
+use crate::load::{Process, Source};
 
 pub(super) fn perfetto(common: &Common, source: &Source) -> Result<()> {
     if common.output.is_none() && std::io::stdout().is_terminal() {
@@ -98,11 +97,7 @@ pub(super) fn is_called_text(common: &Common) -> bool {
 fn stacks(args: &Args, source: &Source) -> Result<FoldedStacks> {
     let common = &args.common;
     let process = common.only_process(source)?;
-    let moment = match (args.step, args.at) {
-        (Some(step), _) => Moment::Step(step),
-        (None, Some(at)) => Moment::At(Rows::new(process).first_nanos()?.saturating_add(at)),
-        (None, None) => Moment::Peak,
-    };
+    let moment = moment(process, args.step, args.at)?;
     let selection = common.selection();
     let shows = |device| selection.shows_device(device);
     let stacks = export::folded_stacks(process, moment, common.window(process)?, shows)?;

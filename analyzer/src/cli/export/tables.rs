@@ -7,11 +7,12 @@ use clap::ValueEnum;
 use tidegauge_schemas::layout::ProcessId;
 
 use super::Args;
-use crate::analysis::{self, DEFAULT_BUCKETS, Moment, PhaseTable, SiteOrder, StepTable};
+use crate::analysis::{self, DEFAULT_BUCKETS, PhaseTable, SiteOrder, StepTable};
+use crate::cli::arguments::moment;
 use crate::cli::output;
 use crate::export::pytorch_snapshot;
 use crate::export::tables::{self, RowFormat, RowSelection};
-use crate::load::{Process, Rows, Source};
+use crate::load::{Process, Source};
 use crate::render;
 use crate::replay::replay;
 
@@ -153,11 +154,7 @@ fn result(args: &Args, table: TableArg, process: &Process) -> Result<render::Tab
         TableArg::Peaks => {
             let (grouping, key, heading) = args.by.grouping();
             let shows = |device| selection.shows_device(device);
-            let moment = match (args.step, args.at) {
-                (Some(step), _) => Moment::Step(step),
-                (None, Some(at)) => Moment::At(Rows::new(process).first_nanos()?.saturating_add(at)),
-                (None, None) => Moment::Peak,
-            };
+            let moment = moment(process, args.step, args.at)?;
             let peaks = analysis::peaks(process, moment, window, grouping, shows)?;
             return Ok(render::peaks_table(&peaks, key, heading, top, false));
         }
@@ -170,10 +167,7 @@ fn result(args: &Args, table: TableArg, process: &Process) -> Result<render::Tab
         }
         TableArg::Operators => {
             let (mut rows, _) = analysis::sites(process, window, SiteOrder::SelfBytes)?;
-            rows.retain(|row| match row.device {
-                Some(device) => selection.shows_device(device),
-                None => selection.device.is_none(),
-            });
+            rows.retain(|row| selection.shows_row(row.device));
             render::sites_table(&rows)
         }
         _ => {

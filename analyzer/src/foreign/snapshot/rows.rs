@@ -38,14 +38,14 @@ pub(super) fn into_process(parts: Parts) -> ForeignProcess {
     for device in traces.keys() {
         devices.entry(*device).or_default();
     }
-    let has_times = entries.iter().any(|entry| entry.time_nanos().is_some());
+    let earliest_nanos = entries.iter().filter_map(Entry::time_nanos).min();
+    let has_times = earliest_nanos.is_some();
     if !has_times {
         process.set_timeless();
         if entries.len() > 0 {
             process.note("the file tells no times: entries are shown a microsecond apart".to_owned());
         }
     }
-    let earliest_nanos = entries.iter().filter_map(Entry::time_nanos).min();
     let mut queues = Vec::new();
     for (device, of_device) in &devices {
         let numbers: &[u32] = traces.get(device).map_or(&[], Vec::as_slice);
