@@ -38,6 +38,15 @@ pub enum Error {
         column: &'static str,
     },
 
+    /// A rule that names a category is none.
+    #[error("`{rule}` is no rule: {reason}")]
+    Rule {
+        /// The rule as it was given.
+        rule: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The query engine refused.
     #[error("query failed: {source}")]
     Query {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::categories::CategoryRules;
 use super::comparison::ComparisonRow;
 use super::live_moments::Moment;
 use super::peaks::{Grouping, peaks};
@@ -69,7 +70,9 @@ pub fn held_at_peak(
         }
     } else if let Some(process) = source.processes.iter().find(|process| process.id == peak.process) {
         let window = window_of(process)?;
-        let found = peaks(process, Moment::Peak, window, grouping, |device| device == peak.device)?;
+        let found = peaks(process, Moment::Peak, window, grouping, &CategoryRules::default(), |device| {
+            device == peak.device
+        })?;
         for group in found.into_iter().flat_map(|peaks| peaks.groups) {
             *held.entry(group.key).or_default() += group.bytes;
         }

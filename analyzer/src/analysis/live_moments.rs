@@ -1,5 +1,6 @@
 //! What is alive at a moment of each device, block by block: two passes, however many devices there are.
 
+use super::categories::{CategoryRules, Labels, label_blocks_with};
 use super::live_set::{LiveBlock, LiveSetAt};
 use super::peaks::step_window;
 use crate::error::Result;
@@ -35,7 +36,7 @@ pub struct LiveMoment {
 }
 
 /// The same moment of several devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct LiveMoments {
     /// When the recording began, nanoseconds since 1970.
     pub origin_nanos: i64,
@@ -43,6 +44,8 @@ pub struct LiveMoments {
     pub devices: Vec<LiveMoment>,
     /// By where they begin, outer ones first.
     phases: Vec<EndedPhase>,
+    /// What the blocks are for, where that was asked.
+    pub labels: Option<Labels>,
 }
 
 impl LiveMoments {
@@ -71,6 +74,30 @@ pub fn live_moments(
     window: Window,
     shows: impl Fn(i16) -> bool,
 ) -> Result<LiveMoments> {
+    find(process, moment, window, None, shows)
+}
+
+/// As [`live_moments`], and what each block is for.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn labelled_live_moments(
+    process: &Process,
+    moment: Moment,
+    window: Window,
+    rules: &CategoryRules,
+    shows: impl Fn(i16) -> bool,
+) -> Result<LiveMoments> {
+    find(process, moment, window, Some(rules), shows)
+}
+
+fn find(
+    process: &Process,
+    moment: Moment,
+    window: Window,
+    rules: Option<&CategoryRules>,
+    shows: impl Fn(i16) -> bool,
+) -> Result<LiveMoments> {
     let window = match moment {
         Moment::Peak => window,
         Moment::Step(step) => match step_window(process, step)? {
@@ -81,8 +108,14 @@ pub fn live_moments(
         Moment::At(time_nanos) => Window { start_nanos: time_nanos.saturating_add(1), end_nanos: time_nanos },
     };
     let mut first = FirstPass::default();
-    let outcome = replay(process, window, &mut first)?;
-    let mut found = LiveMoments { origin_nanos: outcome.first_nanos(), ..LiveMoments::default() };
+    let (labels, outcome) = match rules {
+        None => (None, replay(process, window, &mut first)?),
+        Some(rules) => {
+            let (labels, outcome) = label_blocks_with(process, rules, window, &mut first)?;
+            (Some(labels), outcome)
+        }
+    };
+    let mut found = LiveMoments { origin_nanos: outcome.first_nanos(), labels, ..LiveMoments::default() };
     // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
     first.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
     found.phases = first.phases;

@@ -1,5 +1,7 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
+mod breakdown;
+pub mod categories;
 mod changed_holders;
 mod comparison;
 mod configuration_names;
@@ -18,12 +20,13 @@ mod step_table;
 mod summary;
 mod timeline;
 
+pub use breakdown::{Breakdown, BreakdownBucket, DeviceBreakdown, breakdown};
 pub use changed_holders::{ChangedHolder, ChangedHolders, Held, changed_holders, held_at_peak};
 pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict, comparison};
 pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use holders::{Holder, HoldersAtPeak};
-pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
+pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashSet;
 use tidegauge_schemas::CheckpointKind;
 
-use super::live_moments::{LiveMoment, Moment, live_moments};
+use super::categories::{CategoryRules, CategorySums, CategoryTotal, Kind, Labels};
+use super::live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 use super::live_set::LiveBlock;
 use crate::error::Result;
 use crate::load::{Process, Rows};
@@ -15,9 +17,9 @@ use crate::replay::Window;
 pub enum Grouping {
     /// Who allocated them.
     Site,
-    /// What the framework said they are.
+    /// What they are for: what the framework said, else the user's rules, else their lives against the phases.
     Category,
-    /// The site's path without its last part.
+    /// The module: the site itself where it is one, else the site's path without its last part.
     Module,
     /// Phase in which they were allocated.
     Phase,
@@ -38,6 +40,14 @@ pub struct PeakGroup {
     pub blocks: u64,
     /// The largest of them.
     pub largest_bytes: i64,
+    /// What their category stands on; `None` where they are grouped by something else.
+    pub evidence: Option<CategoryTotal>,
+}
+
+impl PeakGroup {
+    fn new(device: i16, key: Option<String>) -> Self {
+        Self { device, key, bytes: 0, blocks: 0, largest_bytes: 0, evidence: None }
+    }
 }
 
 /// What is alive at a moment of one device.
@@ -69,14 +79,22 @@ pub fn peaks(
     moment: Moment,
     window: Window,
     grouping: Grouping,
+    rules: &CategoryRules,
     shows: impl Fn(i16) -> bool,
 ) -> Result<Vec<Peaks>> {
-    let live = live_moments(process, moment, window, shows)?;
+    let live = match grouping {
+        Grouping::Category => labelled_live_moments(process, moment, window, rules, shows)?,
+        _ => live_moments(process, moment, window, shows)?,
+    };
     let site_names = Rows::new(process).site_names()?;
+    let modules =
+        if grouping == Grouping::Module { Rows::new(process).module_names()? } else { FxHashSet::default() };
     let key = |live_block: &LiveBlock| match grouping {
         Grouping::Site => site_names.get(&live_block.block.site).cloned(),
-        Grouping::Module => site_names.get(&live_block.block.site).map(|name| module_of(name)),
-        Grouping::Category => live_block.block.category.map(|category| category.as_str().to_owned()),
+        Grouping::Module => {
+            site_names.get(&live_block.block.site).map(|name| module_of(name, &modules).to_owned())
+        }
+        Grouping::Category => None,
         Grouping::Phase => live.phase_of(live_block.block.born_seq).map(str::to_owned),
         Grouping::Size => Some(size_class(live_block.block.size_bytes)),
     };
@@ -87,7 +105,10 @@ pub fn peaks(
         step: moment.step,
         phase: moment.phase.clone(),
         allocated_bytes: moment.allocated_bytes,
-        groups: group(moment.device, &moment.blocks, moment.allocated_bytes, key),
+        groups: match &live {
+            LiveMoments { labels: Some(labels), .. } => group_by_category(moment, labels),
+            _ => group(moment.device, &moment.blocks, moment.allocated_bytes, key),
+        },
     };
     Ok(live.devices.iter().map(peaks_of).collect())
 }
@@ -123,24 +144,46 @@ fn group(
     let mut groups: HashMap<Option<String>, PeakGroup> = HashMap::new();
     for live in blocks {
         let key = key(live);
-        let new = PeakGroup { device, key: key.clone(), bytes: 0, blocks: 0, largest_bytes: 0 };
-        let group = groups.entry(key).or_insert(new);
+        let group = groups.entry(key.clone()).or_insert_with(|| PeakGroup::new(device, key));
         group.bytes += live.block.size_bytes;
         group.blocks += 1;
         group.largest_bytes = group.largest_bytes.max(live.block.size_bytes);
     }
     let rest_bytes = allocated_bytes - blocks.iter().map(|live| live.block.size_bytes).sum::<i64>();
     if rest_bytes > 0 {
-        let unknown = PeakGroup { device, key: None, bytes: 0, blocks: 0, largest_bytes: 0 };
-        groups.entry(None).or_insert(unknown).bytes += rest_bytes;
+        groups.entry(None).or_insert_with(|| PeakGroup::new(device, None)).bytes += rest_bytes;
     }
-    let mut groups: Vec<PeakGroup> = groups.into_values().collect();
+    sorted(groups.into_values().collect())
+}
+
+/// What is in no block that is known is of category unknown, as is what nothing tells of.
+fn group_by_category(moment: &LiveMoment, labels: &Labels) -> Vec<PeakGroup> {
+    let sums = CategorySums::new(labels, moment.device, &moment.blocks, moment.allocated_bytes);
+    let mut groups: HashMap<Kind, PeakGroup> = HashMap::new();
+    for (kind, total) in sums.totals {
+        let mut group = PeakGroup::new(moment.device, Some(labels.name(kind).to_owned()));
+        (group.bytes, group.blocks, group.evidence) = (total.bytes, total.blocks, Some(total));
+        groups.insert(kind, group);
+    }
+    for live in &moment.blocks {
+        if let Some(group) = groups.get_mut(&labels.of(moment.device, &live.block).kind) {
+            group.largest_bytes = group.largest_bytes.max(live.block.size_bytes);
+        }
+    }
+    sorted(groups.into_values().collect())
+}
+
+fn sorted(mut groups: Vec<PeakGroup>) -> Vec<PeakGroup> {
     groups.sort_by(|one, two| two.bytes.cmp(&one.bytes).then_with(|| one.key.cmp(&two.key)));
     groups
 }
 
-fn module_of(site: &str) -> String {
-    site.rsplit_once('.').map_or(site, |(module, _)| module).to_owned()
+/// The module that a site is of: the site itself where it is one.
+pub(crate) fn module_of<'a>(site: &'a str, modules: &FxHashSet<String>) -> &'a str {
+    if modules.contains(site) {
+        return site;
+    }
+    site.rsplit_once('.').map_or(site, |(module, _)| module)
 }
 
 fn size_class(bytes: i64) -> String {

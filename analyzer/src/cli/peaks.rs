@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::arguments::{Common, moment, parse_duration};
 use super::output;
+use crate::analysis::categories::CategoryRules;
 use crate::analysis::{self, Grouping, Moment, Peaks};
 use crate::render::{self, Format};
 
@@ -16,9 +17,9 @@ const DEFAULT_TOP: usize = 20;
 pub(super) enum By {
     /// Who allocated them
     Site,
-    /// What the framework said they are
+    /// What they are for: as the framework said, else told by when they were allocated and freed
     Category,
-    /// The site's path without its last part
+    /// The module that allocated them
     Module,
     /// Phase in which they were allocated
     Phase,
@@ -52,6 +53,10 @@ pub(super) struct Args {
     /// This moment instead of the peak, counted from the start of the recording: 12.5s, 300ms
     #[arg(long, value_parser = parse_duration)]
     at: Option<i64>,
+    /// A category of your own: blocks whose site, stack or module matches. May be given several times; the first that
+    /// matches has the word
+    #[arg(long = "rule", value_name = "NAME=REGEX")]
+    rules: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -62,7 +67,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (grouping, key, heading) = args.by.grouping();
     let selection = common.selection();
     let window = common.window(process)?;
-    let peaks = analysis::peaks(process, moment, window, grouping, |device| selection.shows_device(device))?;
+    let rules = CategoryRules::parse(&args.rules)?;
+    if !rules.is_empty() && grouping != Grouping::Category {
+        bail!("--rule makes categories: use it with --by category");
+    }
+    let peaks =
+        analysis::peaks(process, moment, window, grouping, &rules, |device| selection.shows_device(device))?;
     if let (Some(step), true) = (args.step, peaks.is_empty()) {
         bail!("the trace has no step {step}, or no event before its end: {}", source.path.display());
     }

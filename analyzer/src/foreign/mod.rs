@@ -18,6 +18,7 @@ mod pickle;
 mod process;
 mod sites;
 mod snapshot;
+mod stack_class;
 
 pub use events::{EventStore, ForeignEvent, StoredEvent};
 pub use input::Input;
@@ -25,3 +26,4 @@ pub use open::{expand, open, read};
 pub use operators::Operator;
 pub use process::{ForeignProcess, NO_CLOCK};
 pub use sites::{Frame, FrameId, Site, Sites};
+pub use stack_class::stack_class;

@@ -289,6 +289,20 @@ impl<'a> Rows<'a> {
         Ok([checkpoint, sample, node_sample, event].into_iter().flatten().min().unwrap_or(0))
     }
 
+    /// Paths of the modules of the model that were recorded.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub fn module_names(self) -> Result<rustc_hash::FxHashSet<String>> {
+        let mut names = rustc_hash::FxHashSet::default();
+        for batch in self.process.batches(Table::Modules, &["module"]) {
+            let batch = batch?;
+            let texts = text(&batch, "module")?;
+            names.extend((0..batch.num_rows()).filter_map(|row| texts.get(row)).map(str::to_owned));
+        }
+        Ok(names)
+    }
+
     /// Names of the sites, by id.
     ///
     /// # Errors

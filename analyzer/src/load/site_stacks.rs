@@ -40,6 +40,16 @@ impl SiteStacks {
         Ok(Self { sites })
     }
 
+    /// All sites, in no order.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = u32> {
+        self.sites.keys().copied()
+    }
+
+    /// The name of a site.
+    pub(crate) fn name(&self, site: u32) -> Option<&str> {
+        self.sites.get(&site).map(|(name, _)| &**name)
+    }
+
     /// The lines of a site's stack, innermost first; none where its name says it all.
     pub(crate) fn lines(&self, site: u32) -> impl Iterator<Item = &str> {
         let stack = self.sites.get(&site).and_then(|(_, stack)| stack.as_deref());

@@ -1,5 +1,6 @@
 //! Rendering: text, JSON, CSV and Markdown. Nothing here computes.
 
+mod breakdown;
 mod cells;
 mod comparison;
 mod sites;
@@ -8,6 +9,7 @@ mod summary_text;
 mod tables;
 mod units;
 
+pub use breakdown::{breakdown_people_table, breakdown_table};
 pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
 pub use comparison::{changed_holders_table, comparison_table, comparison_text};

@@ -2,6 +2,7 @@
 
 use super::cells::{Cell, Table};
 use super::summary_text::device_name;
+use crate::analysis::categories::CategoryTotal;
 use crate::analysis::{Curve, PeakSummary, Peaks, PhaseMemory, PhaseRow, Series, StepRow, Summary, Timeline};
 
 /// `tidegauge summary` as rows: one for each curve of each device.
@@ -198,18 +199,29 @@ pub fn timeline_people_table(timeline: &Timeline) -> Table {
 /// `tidegauge peaks`: the `top` largest groups of each device; `with_rest`, a further row sums up the others.
 #[must_use]
 pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize, with_rest: bool) -> Table {
-    let mut table = Table::new(&[
+    let mut columns = vec![
         (key, heading),
         ("device", "Device"),
         ("bytes", "Bytes"),
         ("share", "Share"),
         ("blocks", "Blocks"),
         ("largest_bytes", "Largest"),
-    ]);
+    ];
+    let are_categories = all.iter().flat_map(|peaks| &peaks.groups).any(|group| group.evidence.is_some());
+    if are_categories {
+        columns.extend([
+            ("tagged_bytes", "Told"),
+            ("inferred_bytes", "Inferred"),
+            ("rule_bytes", "By rule"),
+            ("unknown_bytes", "Unknown"),
+            ("recomputed_bytes", "Recomputed"),
+        ]);
+    }
+    let mut table = Table::new(&columns);
     for peaks in all {
         let total = peaks.allocated_bytes.max(1) as f64;
-        let mut row = |name: Cell, bytes: i64, blocks: u64, largest_bytes: i64| {
-            table.rows.push(vec![
+        let mut row = |name: Cell, bytes: i64, blocks: u64, largest_bytes: i64, of: Option<CategoryTotal>| {
+            let mut cells = vec![
                 name,
                 device(peaks.device),
                 Cell::Bytes(bytes),
@@ -217,17 +229,37 @@ pub fn peaks_table(all: &[Peaks], key: &str, heading: &str, top: usize, with_res
                 // Of memory in blocks that are not known only the sum is.
                 if blocks == 0 { Cell::Unknown } else { Cell::Count(blocks as i64) },
                 if blocks == 0 { Cell::Unknown } else { Cell::Bytes(largest_bytes) },
-            ]);
+            ];
+            if are_categories {
+                let of = of.unwrap_or_default();
+                let parts = [
+                    of.tagged_bytes,
+                    of.inferred_bytes,
+                    of.rule_bytes,
+                    of.unknown_bytes,
+                    of.recomputed_bytes,
+                ];
+                cells.extend(parts.map(Cell::Bytes));
+            }
+            table.rows.push(cells);
         };
         let (shown, rest) = peaks.groups.split_at(top.min(peaks.groups.len()));
         for group in shown {
-            row(Cell::text(group.key.as_deref()), group.bytes, group.blocks, group.largest_bytes);
+            row(
+                Cell::text(group.key.as_deref()),
+                group.bytes,
+                group.blocks,
+                group.largest_bytes,
+                group.evidence,
+            );
         }
         if with_rest && !rest.is_empty() {
             let name = Cell::Text(format!("({} more)", rest.len()));
             let largest_bytes = rest.iter().map(|group| group.largest_bytes).max().unwrap_or(0);
             let blocks = rest.iter().map(|group| group.blocks).sum();
-            row(name, rest.iter().map(|group| group.bytes).sum(), blocks, largest_bytes);
+            let bytes = rest.iter().map(|group| group.bytes).sum();
+            let evidence = rest.iter().filter_map(|group| group.evidence).sum();
+            row(name, bytes, blocks, largest_bytes, Some(evidence));
         }
     }
     table

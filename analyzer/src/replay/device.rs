@@ -58,6 +58,7 @@ pub struct DeviceState {
     /// Active at the end of the window that is shown.
     pub end_active_bytes: i64,
     blocks: LiveBlocks,
+    blocks_so_far: u64,
     segments: Segments,
     has_segments: bool,
 }
@@ -173,6 +174,9 @@ impl DeviceState {
             EventKind::Baseline => {
                 let effect = self.alloc(event);
                 if is_start {
+                    if let Some(slot) = effect.block {
+                        self.blocks.get_mut(slot).is_from_start = true;
+                    }
                     self.initial_bytes = self.initial_bytes.saturating_add(effect.allocated_delta_bytes);
                     self.initial_active_bytes =
                         self.initial_active_bytes.saturating_add(effect.allocated_delta_bytes);
@@ -224,7 +228,7 @@ impl DeviceState {
     fn alloc(&mut self, event: &EventRow) -> Effect {
         let Some(size_bytes) = event.size_bytes else { return Effect::default() };
         let Some(address) = event.address else { return self.anonymous(size_bytes) };
-        let block = Block::new(event, size_bytes);
+        let block = self.new_block(event, size_bytes);
         let (slot, replaced) = self.blocks.insert(address, block);
         let mut effect = Effect {
             block: Some(slot),
@@ -241,6 +245,13 @@ impl DeviceState {
         }
         self.move_curves(effect.allocated_delta_bytes, active_delta_bytes);
         effect
+    }
+
+    #[inline(always)]
+    fn new_block(&mut self, event: &EventRow, size_bytes: i64) -> Block {
+        let number = self.blocks_so_far;
+        self.blocks_so_far += 1;
+        Block { number, ..Block::new(event, size_bytes) }
     }
 
     /// A block is gone. Where its request was not recorded, the program has given it up now at the latest.
@@ -286,7 +297,7 @@ impl DeviceState {
         let (Some(address), Some(size_bytes)) = (event.address, event.size_bytes) else {
             return Effect::default();
         };
-        let block = Block { is_pending: true, ..Block::new(event, size_bytes) };
+        let block = Block { is_pending: true, ..self.new_block(event, size_bytes) };
         let (slot, _) = self.blocks.insert(address, block);
         self.move_curves(0, size_bytes);
         Effect { block: Some(slot), ..Effect::default() }

@@ -14,10 +14,14 @@ pub struct Block {
     pub born_seq: u64,
     /// When it was allocated, nanoseconds since 1970.
     pub born_nanos: i64,
+    /// How many blocks its device had before it, whichever they were: the same in every pass.
+    pub number: u64,
     /// Site; 0 none.
     pub site: u32,
     /// What the framework said it is.
     pub category: Option<Category>,
+    /// Whether it was there when the recording began.
+    pub is_from_start: bool,
     /// The program has given it up and a stream still uses it: active, no longer allocated.
     pub is_pending: bool,
 }
@@ -30,8 +34,10 @@ impl Block {
             size_bytes,
             born_seq: event.seq,
             born_nanos: event.time_nanos,
+            number: 0,
             site: event.site,
             category: event.category,
+            is_from_start: false,
             is_pending: false,
         }
     }

@@ -8,6 +8,7 @@ mod device;
 mod live_blocks;
 mod merge;
 mod pass;
+mod phase_class;
 mod phases;
 mod segments;
 
@@ -15,5 +16,6 @@ pub(crate) use device::MAX_BYTES;
 pub use device::{DeviceState, Peak};
 pub use live_blocks::Block;
 pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay, replay_checkpoints};
+pub use phase_class::PhaseClass;
 pub use phases::{DeviceSpan, EndedPhase, EndedStep, PhaseRef, PhaseTracker, Place};
 pub(crate) use segments::Segments;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tidegauge_analyzer::analysis::categories::CategoryRules;
 use tidegauge_analyzer::analysis::{self, Grouping, Moment, PhaseTable, StepTable};
 use tidegauge_analyzer::export::pytorch_snapshot::write_snapshot;
 use tidegauge_analyzer::foreign::{ForeignEvent, ForeignProcess, Frame};
@@ -150,7 +151,9 @@ fn said(source: &Source) -> BTreeMap<String, Value> {
         let groupings =
             [Grouping::Site, Grouping::Category, Grouping::Module, Grouping::Phase, Grouping::Size];
         for grouping in groupings {
-            let peaks = analysis::peaks(process, Moment::Peak, Window::ALL, grouping, |_| true).unwrap();
+            let rules = CategoryRules::default();
+            let peaks =
+                analysis::peaks(process, Moment::Peak, Window::ALL, grouping, &rules, |_| true).unwrap();
             tell(format!("peaks {id} {grouping:?}"), &render::peaks_table(&peaks, "key", "", 100, false));
         }
         let mut observers = (StepTable::new(Window::ALL), PhaseTable::new(Window::ALL));

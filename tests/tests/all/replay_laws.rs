@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use tidegauge_analyzer::analysis::categories::CategoryRules;
 use tidegauge_analyzer::analysis::{
     Curve, Grouping, HoldersAtPeak, Moment, PhaseTable, StepTable, peaks, timeline,
 };
@@ -138,7 +139,7 @@ proptest! {
             .collect();
         prop_assert_eq!(&found, &expected);
         // And the second pass says the same as the first.
-        let by_site = peaks(&process, Moment::Peak, Window::ALL, Grouping::Site, |_| true).unwrap();
+        let by_site = peaks(&process, Moment::Peak, Window::ALL, Grouping::Site, &CategoryRules::default(), |_| true).unwrap();
         if high > 0 {
             let groups = by_site[0].groups.iter().map(|group| (group.key.clone(), (group.bytes, group.blocks as i64)));
             prop_assert_eq!(groups.collect::<HashMap<_, _>>(), expected);
@@ -185,7 +186,7 @@ proptest! {
         }).collect();
         if times.is_empty() { return Ok(()) }
         let index = ((times.len() as f64 * share) as usize).min(times.len() - 1);
-        let at = peaks(&process, Moment::At(times[index]), Window::ALL, Grouping::Size, |_| true).unwrap();
+        let at = peaks(&process, Moment::At(times[index]), Window::ALL, Grouping::Size, &CategoryRules::default(), |_| true).unwrap();
         prop_assert_eq!(at[0].allocated_bytes, truth.allocated[index]);
         let blocks: u64 = at[0].groups.iter().map(|group| group.blocks).sum();
         prop_assert_eq!(blocks as usize, truth.live[index].len());
@@ -342,7 +343,9 @@ fn an_annotation_moves_a_block_to_its_site_for_its_whole_life() {
         .free(2)
         .event(EventKind::Alloc, 2, Some(1), Some("another block"));
     let (process, _folder) = open(&builder);
-    let at_peak = peaks(&process, Moment::Peak, Window::ALL, Grouping::Site, |_| true).unwrap();
+    let at_peak =
+        peaks(&process, Moment::Peak, Window::ALL, Grouping::Site, &CategoryRules::default(), |_| true)
+            .unwrap();
     let groups: Vec<_> =
         at_peak[0].groups.iter().map(|group| (group.key.as_deref().unwrap(), group.bytes)).collect();
     assert_eq!(groups, [("before the peak", 100), ("after the peak", 50)]);

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use tidegauge_schemas::layout::ProcessId;
 
 use super::Args;
+use crate::analysis::categories::CategoryRules;
 use crate::analysis::{self, DEFAULT_BUCKETS, PhaseTable, SiteOrder, StepTable};
 use crate::cli::arguments::moment;
 use crate::cli::output;
@@ -155,7 +156,7 @@ fn result(args: &Args, table: TableArg, process: &Process) -> Result<render::Tab
             let (grouping, key, heading) = args.by.grouping();
             let shows = |device| selection.shows_device(device);
             let moment = moment(process, args.step, args.at)?;
-            let peaks = analysis::peaks(process, moment, window, grouping, shows)?;
+            let peaks = analysis::peaks(process, moment, window, grouping, &CategoryRules::default(), shows)?;
             return Ok(render::peaks_table(&peaks, key, heading, top, false));
         }
         TableArg::Phases => {

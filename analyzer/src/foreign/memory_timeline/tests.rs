@@ -9,6 +9,7 @@ use tidegauge_schemas::EventKind;
 use tidegauge_schemas::layout::ProcessId;
 
 use super::*;
+use crate::analysis::categories::CategoryRules;
 use crate::analysis::{self, Curve, Grouping, Moment};
 use crate::load::Process;
 use crate::replay::Window;
@@ -68,7 +69,15 @@ fn analyzed(process: ForeignProcess) -> (i64, BTreeMap<Option<String>, i64>, i64
     let allocated = timeline.series.iter().find(|series| series.curve == Curve::Allocated).unwrap();
     let high = allocated.buckets.iter().flatten().map(|bucket| bucket.max_bytes).max().unwrap();
     assert!(high <= device.allocated_peak.bytes);
-    let peaks = analysis::peaks(&process, Moment::Peak, Window::ALL, Grouping::Category, |_| true).unwrap();
+    let peaks = analysis::peaks(
+        &process,
+        Moment::Peak,
+        Window::ALL,
+        Grouping::Category,
+        &CategoryRules::default(),
+        |_| true,
+    )
+    .unwrap();
     let groups = peaks[0].groups.iter().map(|group| (group.key.clone(), group.bytes));
     (device.allocated_peak.bytes, groups.filter(|(_, bytes)| *bytes != 0).collect(), device.allocated_bytes)
 }

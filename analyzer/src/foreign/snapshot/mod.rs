@@ -11,6 +11,7 @@ mod opening;
 mod parts;
 mod rows;
 mod site_names;
+mod stack_phases;
 
 use tidegauge_schemas::layout::ProcessId;
 

@@ -7,6 +7,7 @@ use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 use super::entries::Entries;
 use super::opening::{Opening, opening};
 use super::parts::{Annotation, Entry, Parts, Segment};
+use super::stack_phases::StackPhases;
 use crate::foreign::events::ForeignEvent;
 use crate::foreign::phase_names::{PhaseMark, phase};
 use crate::foreign::process::ForeignProcess;
@@ -153,13 +154,18 @@ fn push_entries(
     process: &mut ForeignProcess,
     queues: &mut [Queue<'_>],
     entries: &Entries,
-    annotations: &[Annotation],
+    annotations_of_program: &[Annotation],
     has_times: bool,
 ) {
-    let mut sorted: Vec<&Annotation> = annotations.iter().collect();
+    let mut sorted: Vec<&Annotation> = annotations_of_program.iter().collect();
     sorted.sort_by_key(|annotation| annotation.time_nanos);
     let mut annotations = sorted.into_iter().peekable();
     let mut timeless_nanos = 0;
+    let mut phases = StackPhases::new(&process.sites, entries, annotations_of_program);
+    if phases.tells() {
+        process.coverage.push("phases were told from the stacks of allocations".to_owned());
+    }
+    let mut last_nanos = 0;
     while let Some(at) = next_queue(queues, entries) {
         let queue = &mut queues[at];
         let entry = entries.get(queue.numbers[queue.next]);
@@ -173,17 +179,25 @@ fn push_entries(
             }
         };
         queue.latest_nanos = queue.latest_nanos.max(time_nanos);
+        last_nanos = last_nanos.max(queue.latest_nanos);
         let latest_nanos = queue.latest_nanos;
         // At one moment what begins comes before what happens, what ends comes after.
         while let Some(due) = annotations.next_if(|annotation| {
             annotation.time_nanos < latest_nanos
                 || (annotation.is_start && annotation.time_nanos == latest_nanos)
         }) {
+            phases.before_annotation(process, due);
             push_annotation(process, due);
         }
+        phases.before(process, entry, time_nanos);
         push_entry(process, entry, queue.device, time_nanos, queue.opening.lacks_completions);
     }
-    annotations.for_each(|annotation| push_annotation(process, annotation));
+    for annotation in annotations {
+        last_nanos = last_nanos.max(annotation.time_nanos);
+        phases.before_annotation(process, annotation);
+        push_annotation(process, annotation);
+    }
+    phases.finish(process, last_nanos);
 }
 
 /// The queue whose next entry is the earliest.

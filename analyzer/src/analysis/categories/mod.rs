@@ -1,0 +1,16 @@
+//! What each block is for: what the framework told, else the user's rules, else its life against the phases.
+
+mod inference;
+mod label;
+mod labels;
+mod phase_map;
+mod rules;
+mod sums;
+
+pub use inference::{Inferred, infer};
+pub use label::{Evidence, Kind, Label};
+pub(crate) use labels::label_blocks_with;
+pub use labels::{Labels, label_blocks};
+pub use phase_map::{PhaseMap, StretchId, Wanted};
+pub use rules::CategoryRules;
+pub use sums::{CategorySums, CategoryTotal};
