@@ -14,3 +14,6 @@ pub use labels::{Labels, label_blocks};
 pub use phase_map::{PhaseMap, StretchId, Wanted};
 pub use rules::CategoryRules;
 pub use sums::{CategorySums, CategoryTotal};
+
+#[cfg(test)]
+mod tests;
