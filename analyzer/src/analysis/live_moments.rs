@@ -1,6 +1,7 @@
 //! What is alive at a moment of each device, block by block: two passes, however many devices there are.
 
 use super::categories::{CategoryRules, Labels, label_blocks_with};
+use super::excursions::{Excursions, ExcursionsBelow};
 use super::live_set::{LiveBlock, LiveSetAt};
 use super::peaks::step_window;
 use crate::error::Result;
@@ -19,7 +20,7 @@ pub enum Moment {
 }
 
 /// What is alive at a moment of one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LiveMoment {
     /// −1 the host, 0… accelerators.
     pub device: i16,
@@ -33,6 +34,8 @@ pub struct LiveMoment {
     pub allocated_bytes: i64,
     /// The blocks, largest first.
     pub blocks: Vec<LiveBlock>,
+    /// What a lower peak would take; empty for moments that are no peaks.
+    pub excursions: Vec<Excursions>,
 }
 
 /// The same moment of several devices.
@@ -128,9 +131,19 @@ fn find(
     // One pass for all devices.
     let mut live_sets: Vec<LiveSetAt> =
         moments.iter().map(|(device, seq)| LiveSetAt::new(device.device, *seq)).collect();
-    replay(process, Window::ALL, &mut live_sets)?;
+    let is_peak = !matches!(moment, Moment::At(_));
+    let below = |(device, _): &(&DeviceState, u64)| {
+        ExcursionsBelow::new(device.device, device.allocated_peak.bytes, window)
+    };
+    let mut excursions: Vec<ExcursionsBelow> = moments.iter().filter(|_| is_peak).map(below).collect();
+    replay(process, Window::ALL, &mut (&mut live_sets, &mut excursions))?;
+    let end_nanos = outcome.span_nanos.map_or(0, |span| span.1).min(window.end_nanos);
+    let mut excursions = excursions.into_iter();
     for ((device, _), live) in moments.into_iter().zip(live_sets) {
         let peak = device.allocated_peak;
+        let excursions = excursions
+            .next()
+            .map_or_else(Vec::new, |of| of.finish(end_nanos, |seq| found.phase_of(seq).map(str::to_owned)));
         let (blocks, allocated_bytes) = live.finish();
         let (time_nanos, step, phase) = match moment {
             Moment::At(time_nanos) => {
@@ -149,6 +162,7 @@ fn find(
             phase,
             allocated_bytes,
             blocks,
+            excursions,
         });
     }
     found.devices.sort_by_key(|moment| moment.device);

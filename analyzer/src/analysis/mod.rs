@@ -1,5 +1,6 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
+mod aligned_steps;
 mod breakdown;
 pub mod categories;
 mod changed_holders;
@@ -7,12 +8,15 @@ mod comparison;
 mod configuration_names;
 mod counted_peaks;
 mod device_use;
+mod excursions;
 mod holders;
 mod live_moments;
 mod live_set;
 mod noise_band;
 mod peaks;
+mod phase_pattern;
 mod phase_table;
+mod rank_spread;
 mod run_figures;
 mod sites;
 mod step_highs;
@@ -20,16 +24,20 @@ mod step_table;
 mod summary;
 mod timeline;
 
+pub use aligned_steps::{AlignedStep, OfRank, aligned_steps};
 pub use breakdown::{Breakdown, BreakdownBucket, DeviceBreakdown, breakdown};
 pub use changed_holders::{ChangedHolder, ChangedHolders, Held, changed_holders, held_at_peak};
 pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict, comparison};
 pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
+pub use excursions::{Excursions, REDUCTIONS};
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
+pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
+pub use rank_spread::{CurveSpread, RankSpread, rank_spread};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};

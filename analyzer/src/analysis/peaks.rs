@@ -6,6 +6,7 @@ use rustc_hash::FxHashSet;
 use tidegauge_schemas::CheckpointKind;
 
 use super::categories::{CategoryRules, CategorySums, CategoryTotal, Kind, Labels};
+use super::excursions::Excursions;
 use super::live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 use super::live_set::LiveBlock;
 use crate::error::Result;
@@ -51,7 +52,7 @@ impl PeakGroup {
 }
 
 /// What is alive at a moment of one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Peaks {
     /// −1 the host, 0… accelerators.
     pub device: i16,
@@ -67,6 +68,8 @@ pub struct Peaks {
     pub allocated_bytes: i64,
     /// The groups, largest first.
     pub groups: Vec<PeakGroup>,
+    /// What would have to go for a lower peak; of peaks only.
+    pub excursions: Vec<Excursions>,
 }
 
 /// What is alive at the moment, on each device that `shows` lets through; the peak is that inside of `window`. Empty if
@@ -98,19 +101,36 @@ pub fn peaks(
         Grouping::Phase => live.phase_of(live_block.block.born_seq).map(str::to_owned),
         Grouping::Size => Some(size_class(live_block.block.size_bytes)),
     };
-    let peaks_of = |moment: &LiveMoment| Peaks {
-        device: moment.device,
-        time_nanos: moment.time_nanos,
-        origin_nanos: live.origin_nanos,
-        step: moment.step,
-        phase: moment.phase.clone(),
-        allocated_bytes: moment.allocated_bytes,
-        groups: match &live {
+    let peaks_of = |moment: &LiveMoment| {
+        let groups = match &live {
             LiveMoments { labels: Some(labels), .. } => group_by_category(moment, labels),
             _ => group(moment.device, &moment.blocks, moment.allocated_bytes, key),
-        },
+        };
+        let needed = |of: &Excursions| Excursions {
+            groups_needed: groups_for(&groups, of.excess_bytes),
+            ..of.clone()
+        };
+        Peaks {
+            device: moment.device,
+            time_nanos: moment.time_nanos,
+            origin_nanos: live.origin_nanos,
+            step: moment.step,
+            phase: moment.phase.clone(),
+            allocated_bytes: moment.allocated_bytes,
+            excursions: moment.excursions.iter().map(needed).collect(),
+            groups,
+        }
     };
     Ok(live.devices.iter().map(peaks_of).collect())
+}
+
+/// How many of the largest groups together hold so much; 0 if all together do not.
+fn groups_for(groups: &[PeakGroup], bytes: i64) -> usize {
+    let sums = groups.iter().scan(0, |sum, group| {
+        *sum += group.bytes;
+        Some(*sum)
+    });
+    sums.zip(1..).find(|(sum, _)| *sum >= bytes).map_or(0, |(_, count)| count)
 }
 
 /// The time that a step took; to the end of the trace if that cut it off, `None` if there is no such step. Reads

@@ -3,12 +3,14 @@
 use rustc_hash::FxHashMap;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
+use tidegauge_schemas::{CheckpointKind, EventKind};
 
 use super::counted_peaks::{CountedPeak, CountedPeaks};
 use super::device_use::{DeviceUse, DeviceUses};
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};
-use crate::error::Result;
+use super::rank_spread::{RankSpread, rank_spread};
+use crate::error::{Result, described};
 use crate::load::{Process, Rows, Source};
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Peak, RssPeak, Window, replay};
 
@@ -120,6 +122,8 @@ pub struct ProcessSummary {
     pub phases: Vec<PhaseRow>,
     /// Steps.
     pub steps: StepDigest,
+    /// When an allocation failed first, nanoseconds since 1970.
+    pub first_oom_nanos: Option<i64>,
 }
 
 /// A run.
@@ -133,6 +137,8 @@ pub struct Summary {
     pub config: serde_json::Map<String, serde_json::Value>,
     /// Its processes.
     pub processes: Vec<ProcessSummary>,
+    /// How they differ; `None` where there is but one.
+    pub ranks: Option<RankSpread>,
     /// What to do about it.
     pub hints: Vec<String>,
     /// What to know before believing it.
@@ -150,16 +156,35 @@ pub fn summary(
 ) -> Result<Summary> {
     let mut warnings = source.warnings();
     let mut processes = Vec::new();
+    let mut first_error = None;
     for process in &source.processes {
-        let summarized = summarize(process, window_of(process)?, &shows, &mut ())?;
-        warnings.extend(summarized.warnings.iter().map(|warning| format!("{}: {warning}", process.id)));
-        processes.push(summarized.summary);
+        let summarized = window_of(process).and_then(|window| summarize(process, window, &shows, &mut ()));
+        match summarized {
+            Ok(found) => {
+                warnings.extend(found.warnings.iter().map(|warning| format!("{}: {warning}", process.id)));
+                processes.push(found.summary);
+            }
+            // The others are worth looking at.
+            Err(error) if source.processes.len() > 1 => {
+                warnings.push(format!(
+                    "{}: left out, it cannot be read: {}",
+                    process.id,
+                    described(error.chain())
+                ));
+                first_error.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let (true, Some(error)) = (processes.is_empty(), first_error) {
+        return Err(error);
     }
     Ok(Summary {
         run: source.path.display().to_string(),
         started: source.info.started.clone(),
         config: source.info.config.clone(),
         hints: processes.iter().flat_map(hints).collect(),
+        ranks: rank_spread(&processes),
         processes,
         warnings,
     })
@@ -199,6 +224,27 @@ impl Observer for StepDigest {
     }
 }
 
+/// When an allocation failed first.
+#[derive(Debug)]
+struct FirstOom {
+    window: Window,
+    nanos: Option<i64>,
+}
+
+impl Observer for FirstOom {
+    #[inline]
+    fn observe(&mut self, observed: &Observed<'_>) {
+        let time_nanos = match observed {
+            Observed::Event { event, .. } if event.kind == Some(EventKind::Oom) => event.time_nanos,
+            Observed::Checkpoint { row, .. } if row.kind == Some(CheckpointKind::Oom) => row.time_nanos,
+            _ => return,
+        };
+        if self.window.contains(time_nanos) {
+            self.nanos.get_or_insert(time_nanos);
+        }
+    }
+}
+
 /// A process's summary, and what else its pass has found.
 #[derive(Debug)]
 pub(super) struct Summarized {
@@ -219,8 +265,9 @@ pub(super) fn summarize(
 ) -> Result<Summarized> {
     let mut holders = HoldersAtPeak::new(window);
     let mut others = (PhaseTable::new(window), (StepDigest::new(window), CountedPeaks::new(window)));
-    let mut uses = DeviceUses::new(window);
+    let mut uses = (DeviceUses::new(window), FirstOom { window, nanos: None });
     let outcome = replay(process, window, &mut ((&mut holders, (&mut others, &mut uses)), observer))?;
+    let (uses, first_oom) = uses;
     let (phases, (steps, counted)) = others;
     let mut warnings = outcome.anomalies.warnings();
     let site_names = Rows::new(process).site_names()?;
@@ -264,6 +311,7 @@ pub(super) fn summarize(
         devices,
         phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,
+        first_oom_nanos: first_oom.nanos,
     };
     Ok(Summarized { summary, warnings, outcome })
 }

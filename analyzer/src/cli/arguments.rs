@@ -137,6 +137,16 @@ impl Common {
         }
     }
 
+    /// The processes that a command about memory of programs is for: those that recorded themselves; where none did, those
+    /// that recorded others from outside.
+    pub(super) fn processes<'a>(&self, source: &'a Source) -> Vec<&'a Process> {
+        let records_itself =
+            |process: &&Process| process.info.as_ref().is_none_or(|info| info.watched.is_none());
+        let own: Vec<&Process> = source.processes.iter().filter(records_itself).collect();
+        let is_chosen = self.rank.is_some() && self.process.is_some();
+        if own.is_empty() || is_chosen { source.processes.iter().collect() } else { own }
+    }
+
     /// Refuses a device of which nothing was found; the host need not have anything.
     pub(super) fn expect_device(&self, mut found: impl Iterator<Item = i16>) -> Result<()> {
         match self.device {

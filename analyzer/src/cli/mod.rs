@@ -11,6 +11,7 @@ mod peaks;
 mod phases;
 mod plot;
 mod query;
+mod ranks;
 mod schema;
 mod sites;
 mod steps;

@@ -109,11 +109,7 @@ pub(super) fn style(common: &Common) -> Style {
 
 /// An error and its causes in one line; a cause that is told already is not told again.
 pub(super) fn describe(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told {
-        told if told.is_empty() => cause,
-        told if told.contains(&cause) => told,
-        told => format!("{told}: {cause}"),
-    })
+    crate::error::described(error.chain())
 }
 
 /// True if the reader of standard output has gone.

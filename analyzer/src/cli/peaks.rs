@@ -5,12 +5,15 @@ use clap::ValueEnum;
 
 use super::arguments::{Common, moment, parse_duration};
 use super::output;
+use super::ranks::each_process;
 use crate::analysis::categories::CategoryRules;
 use crate::analysis::{self, Grouping, Moment, Peaks};
 use crate::render::{self, Format};
 
 /// Groups shown unless asked otherwise.
 const DEFAULT_TOP: usize = 20;
+/// And of each process where there are several.
+const DEFAULT_TOP_OF_EACH: usize = 5;
 
 /// What blocks are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,39 +65,48 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    let process = common.only_process(&source)?;
-    let moment = moment(process, args.step, args.at)?;
     let (grouping, key, heading) = args.by.grouping();
     let selection = common.selection();
-    let window = common.window(process)?;
     let rules = CategoryRules::parse(&args.rules)?;
     if !rules.is_empty() && grouping != Grouping::Category {
         bail!("--rule makes categories: use it with --by category");
     }
-    let peaks =
-        analysis::peaks(process, moment, window, grouping, &rules, |device| selection.shows_device(device))?;
-    if let (Some(step), true) = (args.step, peaks.is_empty()) {
+    let found = each_process(common, &source, |process| {
+        let moment = moment(process, args.step, args.at)?;
+        let window = common.window(process)?;
+        let shows = |device| selection.shows_device(device);
+        Ok((moment, analysis::peaks(process, moment, window, grouping, &rules, shows)?))
+    })?;
+    let is_empty = found.results.iter().all(|(_, (_, peaks))| peaks.is_empty());
+    if let (Some(step), true) = (args.step, is_empty) {
         bail!("the trace has no step {step}, or no event before its end: {}", source.path.display());
     }
     common.warn(&source.warnings());
-    if peaks.is_empty() {
+    if is_empty {
         common.warn(&["the recording has no allocations".to_owned()]);
     }
     let format = common.format();
-    let top = common.top.unwrap_or(if format == Format::Text { DEFAULT_TOP } else { usize::MAX });
+    if !matches!(format, Format::Text | Format::Markdown) {
+        let top = common.top.unwrap_or(usize::MAX);
+        let table = found.table(|(_, peaks)| render::peaks_table(peaks, key, heading, top, false));
+        return output::emit(common, &table.render(format));
+    }
+    let default_top = if found.are_several() { DEFAULT_TOP_OF_EACH } else { DEFAULT_TOP };
+    let top = common.top.unwrap_or(default_top);
     let mut text = String::new();
-    if matches!(format, Format::Text | Format::Markdown) {
-        for peaks in &peaks {
+    for (id, (moment, peaks)) in &found.results {
+        for peaks in peaks {
+            let whose = if found.are_several() { format!("{id}, ") } else { String::new() };
             let one = render::peaks_table(std::slice::from_ref(peaks), key, heading, top, true);
-            text += &format!("{}\n{}\n", headline(peaks, moment), one.render(format));
-        }
-        // One empty line between devices, none at the end.
-        text.truncate(text.trim_end().len());
-        if !text.is_empty() {
+            text += &format!("{whose}{}\n{}", headline(peaks, *moment), one.render(format));
+            text += &render::peak_excursions_text(&peaks.excursions, format);
             text.push('\n');
         }
-    } else {
-        text = render::peaks_table(&peaks, key, heading, top, false).render(format);
+    }
+    // One empty line between devices, none at the end.
+    text.truncate(text.trim_end().len());
+    if !text.is_empty() {
+        text.push('\n');
     }
     output::emit(common, &text)
 }

@@ -4,8 +4,9 @@ use anyhow::Result;
 
 use super::arguments::Common;
 use super::output;
-use crate::analysis::PhaseTable;
-use crate::render;
+use super::ranks::{Replayed, each_process, warn_of_replays};
+use crate::analysis::{PhaseRow, PhaseTable, phase_pattern};
+use crate::render::{self, Format};
 use crate::replay::replay;
 
 #[derive(Debug, clap::Args)]
@@ -17,25 +18,41 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    let process = common.only_process(&source)?;
-    let window = common.window(process)?;
-    let mut phases = PhaseTable::new(window);
-    let outcome = replay(process, window, &mut phases)?;
-    common.expect_device(outcome.devices.iter().map(|device| device.device))?;
-    let mut rows = phases.finish(&outcome);
-    if rows.is_empty() {
+    let selection = common.selection();
+    let phases = each_process(common, &source, |process| {
+        let window = common.window(process)?;
+        let mut phases = PhaseTable::new(window);
+        let outcome = replay(process, window, &mut phases)?;
+        let mut rows = phases.finish(&outcome);
+        rows.retain(|row| row.device().is_none_or(|device| selection.shows_device(device)));
+        Ok((rows, Replayed::from(outcome)))
+    })?;
+    common.expect_device(
+        phases.results.iter().flat_map(|(_, (_, replayed))| replayed.devices.iter().copied()),
+    )?;
+    if phases.results.iter().all(|(_, (rows, _))| rows.is_empty()) {
         common.warn(&["the recording has no phases".to_owned()]);
     }
-    let selection = common.selection();
-    rows.retain(|row| row.device().is_none_or(|device| selection.shows_device(device)));
-    if let Some(top) = common.top {
-        // The phases that one looks at first, then in the order of the loop again.
-        let mut highest: Vec<(usize, _)> = rows.into_iter().enumerate().collect();
-        highest
-            .sort_by_key(|(_, row)| std::cmp::Reverse(row.memory.as_ref().map(|memory| memory.peak_bytes)));
-        highest.truncate(top);
-        highest.sort_by_key(|(at, _)| *at);
-        rows = highest.into_iter().map(|(_, row)| row).collect();
+    let table = phases.table(|(rows, _)| render::phases_table(&highest(rows, common.top)));
+    warn_of_replays(common, &source, phases.results.iter().map(|(id, (_, replayed))| (*id, replayed)));
+    let format = common.format();
+    let mut text = table.render(format);
+    if matches!(format, Format::Text | Format::Markdown) {
+        for (id, (rows, _)) in &phases.results {
+            let name = phases.are_several().then(|| id.to_string());
+            text += &render::phase_pattern_text(name.as_deref(), &phase_pattern(rows), format);
+        }
     }
-    output::emit_replayed(common, &source, &outcome, &render::phases_table(&rows).render(common.format()))
+    output::emit(common, &text)
+}
+
+/// The phases that one looks at first, in the order of the loop.
+fn highest(rows: &[PhaseRow], top: Option<usize>) -> Vec<PhaseRow> {
+    let mut ranked: Vec<(usize, &PhaseRow)> = rows.iter().enumerate().collect();
+    if let Some(top) = top {
+        ranked.sort_by_key(|(_, row)| std::cmp::Reverse(row.memory.as_ref().map(|memory| memory.peak_bytes)));
+        ranked.truncate(top);
+        ranked.sort_by_key(|(at, _)| *at);
+    }
+    ranked.into_iter().map(|(_, row)| row.clone()).collect()
 }

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::arguments::Common;
 use super::output;
+use super::ranks::{Replayed, each_process, warn_of_replays};
 use crate::analysis::{self, SiteOrder};
 use crate::render::{self, Format};
 
@@ -45,22 +46,23 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    let process = common.only_process(&source)?;
-    let (mut rows, outcome) = analysis::sites(process, common.window(process)?, args.sort.into())?;
-    common.expect_device(rows.iter().filter_map(|row| row.device))?;
     let selection = common.selection();
-    rows.retain(|row| selection.shows_row(row.device));
     let format = common.format();
     let default = if matches!(format, Format::Text | Format::Markdown) { DEFAULT_TOP } else { usize::MAX };
-    rows.truncate(common.top.unwrap_or(default));
-    common.warn(&source.warnings());
-    match outcome {
-        Some(outcome) => common.warn(&outcome.anomalies.warnings()),
-        // The profiler's table was made as the file was read.
-        None if common.start.is_some() || common.end.is_some() => {
-            common.warn(&["operators are summed up over the whole recording".to_owned()]);
-        }
-        None => {}
+    let top = common.top.unwrap_or(default);
+    let mut has_operators = false;
+    let sites = each_process(common, &source, |process| {
+        let (mut rows, outcome) = analysis::sites(process, common.window(process)?, args.sort.into())?;
+        common.expect_device(rows.iter().filter_map(|row| row.device))?;
+        rows.retain(|row| selection.shows_row(row.device));
+        rows.truncate(top);
+        has_operators |= outcome.is_none();
+        Ok((rows, outcome.map(Replayed::from).unwrap_or_default()))
+    })?;
+    warn_of_replays(common, &source, sites.results.iter().map(|(id, (_, replayed))| (*id, replayed)));
+    // The profiler's table was made as the file was read.
+    if has_operators && (common.start.is_some() || common.end.is_some()) {
+        common.warn(&["operators are summed up over the whole recording".to_owned()]);
     }
-    output::emit(common, &render::sites_table(&rows).render(format))
+    output::emit(common, &sites.table(|(rows, _)| render::sites_table(rows)).render(format))
 }

@@ -5,8 +5,10 @@ use clap::ValueEnum;
 
 use super::arguments::Common;
 use super::output;
+use super::ranks::{Replayed, each_process, warn_of_replays};
 use crate::analysis::{self, categories::CategoryRules};
-use crate::render::{self, Format};
+use crate::load::{Process, Source};
+use crate::render::{self, Format, Table};
 
 /// Stretches of time in data unless asked otherwise.
 const DEFAULT_ROWS: usize = 1000;
@@ -35,43 +37,61 @@ enum By {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    let process = common.only_process(&source)?;
     let format = common.format();
     let for_people = matches!(format, Format::Text | Format::Markdown);
     let default = if for_people { DEFAULT_TEXT_ROWS } else { DEFAULT_ROWS };
     let buckets = common.top.unwrap_or(default);
-    if let Some(By::Category) = args.by {
-        let rules = CategoryRules::parse(&args.rules)?;
-        let (mut breakdown, outcome) =
-            analysis::breakdown(process, common.window(process)?, &rules, buckets)?;
-        if breakdown.devices.is_empty() {
-            common.warn(&["the recording has no allocations".to_owned()]);
-        }
-        common.expect_device(breakdown.devices.iter().map(|device| device.device))?;
-        let selection = common.selection();
-        breakdown.devices.retain(|device| selection.shows_device(device.device));
-        let table = if for_people {
-            render::breakdown_people_table(&breakdown)
-        } else {
-            render::breakdown_table(&breakdown)
-        };
-        return output::emit_replayed(common, &source, &outcome, &table.render(format));
+    let rules = CategoryRules::parse(&args.rules)?;
+    let tables = each_process(common, &source, |process| match args.by {
+        Some(By::Category) => by_category(common, process, &rules, buckets, for_people),
+        None => curves(common, &source, process, buckets, for_people),
+    })?;
+    if tables.results.iter().all(|(_, (table, _))| table.rows.is_empty()) {
+        common.warn(&[match args.by {
+            Some(By::Category) => "the recording has no allocations".to_owned(),
+            None => "the recording has neither allocations nor use of devices nor resident sizes".to_owned(),
+        }]);
     }
-    let (mut timeline, outcome) = analysis::timeline_on_node(
-        process,
-        &source.node_recorders(process),
-        common.window(process)?,
-        buckets,
-    )?;
-    if timeline.series.is_empty() {
-        common.warn(&[
-            "the recording has neither allocations nor use of devices nor resident sizes".to_owned()
-        ]);
+    warn_of_replays(common, &source, tables.results.iter().map(|(id, (_, replayed))| (*id, replayed)));
+    if !(for_people && tables.are_several()) {
+        return output::emit(common, &tables.table(|(table, _)| table.clone()).render(format));
     }
+    // For people each has columns of its own.
+    let mut text = String::new();
+    for (id, (table, _)) in &tables.results {
+        text += &format!("{id}\n{}\n", table.render(format));
+    }
+    output::emit(common, text.strip_suffix('\n').unwrap_or(&text))
+}
+
+fn by_category(
+    common: &Common,
+    process: &Process,
+    rules: &CategoryRules,
+    buckets: usize,
+    for_people: bool,
+) -> Result<(Table, Replayed)> {
+    let (mut breakdown, outcome) = analysis::breakdown(process, common.window(process)?, rules, buckets)?;
+    common.expect_device(breakdown.devices.iter().map(|device| device.device))?;
+    let selection = common.selection();
+    breakdown.devices.retain(|device| selection.shows_device(device.device));
+    let table = if for_people { render::breakdown_people_table } else { render::breakdown_table };
+    Ok((table(&breakdown), outcome.into()))
+}
+
+fn curves(
+    common: &Common,
+    source: &Source,
+    process: &Process,
+    buckets: usize,
+    for_people: bool,
+) -> Result<(Table, Replayed)> {
+    let recorders = source.node_recorders(process);
+    let window = common.window(process)?;
+    let (mut timeline, outcome) = analysis::timeline_on_node(process, &recorders, window, buckets)?;
     common.expect_device(timeline.series.iter().map(|series| series.device))?;
     let selection = common.selection();
     timeline.series.retain(|series| selection.shows_device(series.device));
-    let table =
-        if for_people { render::timeline_people_table(&timeline) } else { render::timeline_table(&timeline) };
-    output::emit_replayed(common, &source, &outcome, &table.render(format))
+    let table = if for_people { render::timeline_people_table } else { render::timeline_table };
+    Ok((table(&timeline), outcome.into()))
 }

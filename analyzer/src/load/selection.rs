@@ -7,7 +7,7 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::run::RunInfo;
 
 use super::process::Process;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain, described};
 use crate::foreign::{self, ForeignProcess};
 
 /// Which part of a trace is looked at; `None` is all.
@@ -48,6 +48,10 @@ pub struct Source {
     pub info: RunInfo,
     /// Its processes, by rank and number; at least one.
     pub processes: Vec<Process>,
+    /// Processes that could not be opened while others could, with the reason.
+    pub unreadable: Vec<(ProcessId, String)>,
+    /// Ranks that the processes say there are, and of which there is nothing; empty where a selection left some out.
+    pub missing_ranks: Vec<u32>,
 }
 
 impl Source {
@@ -68,6 +72,7 @@ impl Source {
             let folder = expanded.iter().find(|path| !path.is_file());
             return Err(Error::SeveralRuns { path: folder.unwrap_or(&path).clone() });
         }
+        let mut unreadable = Vec::new();
         let (info, found, processes) = if are_files {
             let Self { info, mut processes, .. } = Self::of_recordings(&path, foreign::open(&expanded)?);
             let found = processes.iter().map(|process| process.id).collect();
@@ -76,15 +81,31 @@ impl Source {
         } else {
             let trace = Trace::open(expanded.first().unwrap_or(&path))?;
             let selected = trace.processes().iter().copied().filter(|id| is_selected(*id));
-            let processes: Result<_> = selected.map(|id| Ok(Process::from(trace.process(id)?))).collect();
-            (trace.info.clone(), trace.processes().to_vec(), processes?)
+            let mut processes = Vec::new();
+            let mut first_error = None;
+            for id in selected {
+                match trace.process(id) {
+                    Ok(process) => processes.push(Process::from(process)),
+                    Err(error) => {
+                        unreadable.push((id, described(chain(&error))));
+                        first_error.get_or_insert(error);
+                    }
+                }
+            }
+            // The rest of a run is worth looking at; where there is no rest, what is wrong is the answer.
+            if let (true, Some(error)) = (processes.is_empty(), first_error) {
+                return Err(error.into());
+            }
+            (trace.info.clone(), trace.processes().to_vec(), processes)
         };
         if processes.is_empty() {
             let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let found = if found.is_empty() { "none".to_owned() } else { found };
             return Err(Error::NoSuchProcess { found, path });
         }
-        Ok(Self { path, info, processes })
+        let is_whole = selection.rank.is_none() && selection.process.is_none();
+        let missing_ranks = if is_whole { missing_ranks(&processes, &unreadable) } else { Vec::new() };
+        Ok(Self { path, info, processes, unreadable, missing_ranks })
     }
 
     /// The processes that recorded the node of `process` from outside at the same time: they sampled its devices.
@@ -103,7 +124,13 @@ impl Source {
     #[must_use]
     pub fn of_recordings(path: &Path, recordings: Vec<ForeignProcess>) -> Self {
         let info = run_info(&recordings);
-        Self { path: path.to_owned(), info, processes: recordings.into_iter().map(Process::from).collect() }
+        Self {
+            path: path.to_owned(),
+            info,
+            processes: recordings.into_iter().map(Process::from).collect(),
+            unreadable: Vec::new(),
+            missing_ranks: Vec::new(),
+        }
     }
 
     /// What the user should know before believing the figures: damage, losses, an unclean end.
@@ -125,8 +152,33 @@ impl Source {
             0 => format!("{first}: {text}"),
             others => format!("{first} and {others} more: {text}"),
         };
-        said.into_iter().map(line).collect()
+        let mut lines: Vec<String> = said.into_iter().map(line).collect();
+        let unreadable = self.unreadable.iter();
+        lines.extend(unreadable.map(|(id, reason)| format!("{id}: left out, it cannot be read: {reason}")));
+        if !self.missing_ranks.is_empty() {
+            let ranks = self.missing_ranks.iter().take(MAX_NAMED_RANKS).map(ToString::to_string);
+            let mut named = ranks.collect::<Vec<_>>().join(", ");
+            if let Some(more @ 1..) = self.missing_ranks.len().checked_sub(MAX_NAMED_RANKS) {
+                named += &format!(" and {more} more");
+            }
+            lines.push(format!("there is no trace of rank {named}: sums and extremes are over the others"));
+        }
+        lines
     }
+}
+
+/// Ranks that a warning names.
+const MAX_NAMED_RANKS: usize = 8;
+
+/// Ranks below the world size that the processes tell of which there is nothing.
+fn missing_ranks(processes: &[Process], unreadable: &[(ProcessId, String)]) -> Vec<u32> {
+    let told = processes.iter().filter_map(|process| process.info.as_ref()?.world_size).max();
+    let has = |rank: &u32| {
+        processes.iter().any(|process| process.id.rank == *rank)
+            || unreadable.iter().any(|(id, _)| id.rank == *rank)
+    };
+    // Nobody trains on more; a number beyond is damage.
+    (0..told.unwrap_or(0).min(1 << 16)).filter(|rank| !has(rank)).collect()
 }
 
 /// No recording is older: September 2001.

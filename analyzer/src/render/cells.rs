@@ -147,6 +147,32 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
+    /// Puts columns `rank` and `process` before the others; people see them if they are told apart by them.
+    pub fn prepend_process(&mut self, rank: u32, process: u32, is_shown: bool) {
+        let heading = |text: &str| if is_shown { text.to_owned() } else { String::new() };
+        let column = |key: &str, text: &str| Column { key: key.to_owned(), heading: heading(text) };
+        self.columns.splice(0..0, [column("rank", "Rank"), column("process", "Process")]);
+        for row in &mut self.rows {
+            row.splice(0..0, [Cell::Count(i64::from(rank)), Cell::Count(i64::from(process))]);
+        }
+    }
+
+    /// Adds the rows of a table; cells under columns that one of them lacks are unknown.
+    pub fn append(&mut self, mut other: Self) {
+        for column in &other.columns {
+            if !self.columns.iter().any(|known| known.key == column.key) {
+                self.columns.push(column.clone());
+                self.rows.iter_mut().for_each(|row| row.push(Cell::Unknown));
+            }
+        }
+        let place = |column: &Column| other.columns.iter().position(|known| known.key == column.key);
+        let places: Vec<Option<usize>> = self.columns.iter().map(place).collect();
+        for row in &mut other.rows {
+            let mut take = |at: usize| std::mem::replace(&mut row[at], Cell::Unknown);
+            self.rows.push(places.iter().map(|at| at.map_or(Cell::Unknown, &mut take)).collect());
+        }
+    }
+
     /// In that format; text ends with a newline.
     #[must_use]
     pub fn render(&self, format: Format) -> String {

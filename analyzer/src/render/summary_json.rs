@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use tidegauge_schemas::process::Ended;
 
 use super::tables::phases_table;
-use crate::analysis::{DeviceSummary, DeviceUse, PeakSummary, ProcessSummary, Summary};
+use crate::analysis::{
+    CurveSpread, DeviceSummary, DeviceUse, OfRank, PeakSummary, ProcessSummary, RankSpread, Summary,
+};
 
 /// The summary as one object. With several processes `ended` is that of the one that ended worst, sums are over all.
 #[must_use]
@@ -29,6 +31,7 @@ pub fn summary_json(summary: &Summary) -> Value {
         "device_use": processes.iter().flat_map(device_use_json).collect::<Vec<_>>(),
         "devices": devices,
         "phases": processes.iter().flat_map(phases_json).collect::<Vec<_>>(),
+        "ranks": summary.ranks.as_ref().map(|ranks| ranks_json(ranks, processes)),
         "steps": steps_json(processes),
         "hints": summary.hints,
         "warnings": summary.warnings,
@@ -65,6 +68,30 @@ fn recording_cost(processes: &[ProcessSummary]) -> Value {
         "written_bytes": costs.iter().map(|cost| cost.written_bytes).sum::<u64>(),
         "merged_bytes": costs.iter().map(|cost| cost.merged_bytes).sum::<u64>(),
         "peak_journal_bytes": costs.iter().map(|cost| cost.peak_journal_bytes).max(),
+    })
+}
+
+fn ranks_json(ranks: &RankSpread, processes: &[ProcessSummary]) -> Value {
+    let of = |of: &OfRank| json!({"rank": of.process.rank, "process": of.process.process, "bytes": of.value});
+    let curve = |spread: &CurveSpread| {
+        json!({
+            "curve": spread.curve,
+            "ranks": spread.ranks,
+            "highest": of(&spread.highest),
+            "lowest": of(&spread.lowest),
+            "median_bytes": spread.median_bytes,
+        })
+    };
+    let origin = |of: &OfRank| {
+        let process = processes.iter().find(|process| process.id == of.process);
+        process.and_then(|process| process.span_nanos).map_or(0, |span| span.0)
+    };
+    json!({
+        "processes": ranks.processes,
+        "curves": ranks.curves.iter().map(curve).collect::<Vec<_>>(),
+        "first_oom": ranks.first_oom.as_ref().map(|oom| {
+            json!({"rank": oom.process.rank, "process": oom.process.process, "time_nanos": oom.value - origin(oom)})
+        }),
     })
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use tidegauge_schemas::process::Watched;
 
 use super::cells::{Cell, Format, Table, printable};
+use super::ranks::ranks_text;
 use super::units::{bytes, duration};
 use crate::analysis::{DeviceSummary, DeviceUse, PeakSummary, PhaseMemory, ProcessSummary, Summary};
 
@@ -25,13 +26,23 @@ impl Style {
     }
 }
 
+/// So many processes are shown in full; of more the one that stands out is, and a line of each other.
+const MAX_FULL_PROCESSES: usize = 4;
+
 /// The summary, in text or Markdown, with the `top` largest holders of each device.
 #[must_use]
 pub fn summary_text(summary: &Summary, top: usize, format: Format, style: Style) -> String {
     let writer = Writer { top, format, style };
     let mut out = String::new();
-    for process in &summary.processes {
-        writer.process(&mut out, summary, process);
+    match &summary.ranks {
+        // Each in full would be a book.
+        Some(ranks) if ranks.processes > MAX_FULL_PROCESSES => {
+            out += &ranks_text(summary, ranks, format, style);
+            for process in summary.processes.iter().filter(|process| process.id == ranks.worst) {
+                writer.process(&mut out, summary, process);
+            }
+        }
+        _ => summary.processes.iter().for_each(|process| writer.process(&mut out, summary, process)),
     }
     writer.list(&mut out, "Hints", &summary.hints, |text| text.to_owned());
     writer.list(&mut out, "Warnings", &summary.warnings, |text| style.warning(text));

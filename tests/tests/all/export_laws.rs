@@ -16,6 +16,8 @@ const ALL: Shown<'static> = Shown { window_of: &|_| Ok(Window::ALL), device: &|_
 
 fn source(processes: Vec<ForeignProcess>) -> Source {
     Source {
+        unreadable: Vec::new(),
+        missing_ranks: Vec::new(),
         path: PathBuf::from("recording"),
         info: RunInfo::new(String::new(), String::new(), 0, Config::new()),
         processes: processes.into_iter().map(Process::from).collect(),
