@@ -9,6 +9,8 @@ mod configuration_names;
 mod counted_peaks;
 mod device_use;
 mod excursions;
+mod explanation;
+mod hints;
 mod holders;
 mod live_moments;
 mod live_set;
@@ -31,6 +33,7 @@ pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict,
 pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use excursions::{Excursions, REDUCTIONS};
+pub use hints::Hint;
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
@@ -42,7 +45,10 @@ pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
-pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
+pub use summary::{
+    DeviceSummary, NamedCategory, NamedHolder, PeakSummary, ProcessHint, ProcessSummary, StepDigest, Summary,
+    summary,
+};
 pub use timeline::{
     Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline, timeline_on_node,
 };

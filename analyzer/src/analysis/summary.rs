@@ -5,17 +5,17 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Watched};
 use tidegauge_schemas::{CheckpointKind, EventKind};
 
+use super::categories::CategoryTotal;
 use super::counted_peaks::{CountedPeak, CountedPeaks};
 use super::device_use::{DeviceUse, DeviceUses};
+use super::explanation::explained;
+use super::hints::Hint;
 use super::holders::{Holder, HoldersAtPeak};
 use super::phase_table::{PhaseRow, PhaseTable};
 use super::rank_spread::{RankSpread, rank_spread};
 use crate::error::{Result, described};
 use crate::load::{Process, Rows, Source};
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Peak, RssPeak, Window, replay};
-
-/// A hint is given when at least this part of the peak rises in one phase.
-const DOMINANT_SHARE: f64 = 0.5;
 
 /// The peak of a curve, with names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,26 @@ pub struct DeviceSummary {
     pub end_allocated_bytes: i64,
     /// Who holds the peak of allocated, largest first.
     pub holders: Vec<NamedHolder>,
+    /// What the peak of allocated consists of, largest first; empty where that was not asked for.
+    pub categories: Vec<NamedCategory>,
+}
+
+/// A category's share of the peak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCategory {
+    /// Its name.
+    pub category: String,
+    /// What it sums up to, and what that stands on.
+    pub total: CategoryTotal,
+}
+
+/// A hint and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessHint {
+    /// The process.
+    pub process: ProcessId,
+    /// What to do.
+    pub hint: Hint,
 }
 
 /// Steps, in short.
@@ -86,6 +106,9 @@ pub struct StepDigest {
     total_nanos: i128,
     /// The step that the trace's end cut off, if one was.
     pub unfinished: Option<i64>,
+    /// Samples in the batch, where all steps that tell it agree.
+    pub batch_size: Option<i64>,
+    has_other_batch_sizes: bool,
 }
 
 /// One process.
@@ -140,7 +163,7 @@ pub struct Summary {
     /// How they differ; `None` where there is but one.
     pub ranks: Option<RankSpread>,
     /// What to do about it.
-    pub hints: Vec<String>,
+    pub hints: Vec<ProcessHint>,
     /// What to know before believing it.
     pub warnings: Vec<String>,
 }
@@ -155,12 +178,14 @@ pub fn summary(
     shows: impl Fn(i16) -> bool,
 ) -> Result<Summary> {
     let mut warnings = source.warnings();
-    let mut processes = Vec::new();
+    let (mut processes, mut hints) = (Vec::new(), Vec::new());
     let mut first_error = None;
     for process in &source.processes {
-        let summarized = window_of(process).and_then(|window| summarize(process, window, &shows, &mut ()));
+        let summarized = window_of(process).and_then(|window| explained(source, process, window, &shows));
         match summarized {
-            Ok(found) => {
+            Ok((found, of_process)) => {
+                let hint = |hint| ProcessHint { process: process.id, hint };
+                hints.extend(of_process.into_iter().map(hint));
                 warnings.extend(found.warnings.iter().map(|warning| format!("{}: {warning}", process.id)));
                 processes.push(found.summary);
             }
@@ -183,7 +208,7 @@ pub fn summary(
         run: source.path.display().to_string(),
         started: source.info.started.clone(),
         config: source.info.config.clone(),
-        hints: processes.iter().flat_map(hints).collect(),
+        hints,
         ranks: rank_spread(&processes),
         processes,
         warnings,
@@ -202,6 +227,8 @@ impl StepDigest {
             last_loss: None,
             total_nanos: 0,
             unfinished: None,
+            batch_size: None,
+            has_other_batch_sizes: false,
         }
     }
 }
@@ -215,6 +242,10 @@ impl Observer for StepDigest {
         if !step.is_complete {
             self.unfinished = Some(step.step);
             return;
+        }
+        if let (Some(batch_size), false) = (step.batch_size, self.has_other_batch_sizes) {
+            self.has_other_batch_sizes = self.batch_size.is_some_and(|known| known != batch_size);
+            self.batch_size = Some(batch_size).filter(|_| !self.has_other_batch_sizes);
         }
         self.count += 1;
         self.total_nanos += i128::from(step.end_nanos - step.begin_nanos);
@@ -285,6 +316,7 @@ pub(super) fn summarize(
         end_active_bytes: device.end_active_bytes,
         end_allocated_bytes: device.end_allocated_bytes,
         holders: by_name(&holders.finish(index), device.allocated_peak.bytes, &site_names),
+        categories: Vec::new(),
     };
     let shown = outcome.devices.iter().enumerate().filter(|(_, device)| shows(device.device));
     let mut devices: Vec<DeviceSummary> = shown.map(of_device).collect();
@@ -398,32 +430,4 @@ fn rss_summary(peak: &RssPeak, outcome: &Outcome, process: &Process) -> PeakSumm
         step: peak.place.step,
         phase: outcome.phases.name(peak.place.phase).map(str::to_owned),
     }
-}
-
-fn hints(process: &ProcessSummary) -> Vec<String> {
-    let mut hints = Vec::new();
-    for device in &process.devices {
-        let of_device =
-            |row: &'_ PhaseRow| row.memory.clone().filter(|memory| memory.device == device.device);
-        let memories = || process.phases.iter().filter_map(|row| Some((row, of_device(row)?)));
-        let Some((row, memory)) = memories().max_by_key(|(_, memory)| memory.mean_delta_bytes) else {
-            continue;
-        };
-        let share = memory.mean_delta_bytes as f64 / device.allocated.bytes.max(1) as f64;
-        if share < DOMINANT_SHARE {
-            continue;
-        }
-        let left = format!("{:.0} % of the peak is what `{}` leaves alive", share * 100.0, row.phase);
-        // Made in forward again and again, and given back by a later phase: that is how activations behave.
-        let gives_back = memories().any(|(_, other)| -other.mean_delta_bytes * 2 >= memory.mean_delta_bytes);
-        if row.phase == "forward" && row.count > 1 && gives_back {
-            hints.push(format!(
-                "{left} and a later phase gives back: activations, which scale with the batch size and can be traded \
-                 for time by recomputing them"
-            ));
-        } else {
-            hints.push(left);
-        }
-    }
-    hints
 }

@@ -7,6 +7,7 @@ use arrow::array::{
 use arrow::datatypes::{
     Float64Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
 };
+use rustc_hash::FxHashSet;
 use tidegauge_schemas::{Category, CheckpointKind, EventKind, Table, metrics};
 
 use super::process::Process;
@@ -293,14 +294,27 @@ impl<'a> Rows<'a> {
     ///
     /// # Errors
     /// If the table cannot be read.
-    pub fn module_names(self) -> Result<rustc_hash::FxHashSet<String>> {
-        let mut names = rustc_hash::FxHashSet::default();
-        for batch in self.process.batches(Table::Modules, &["module"]) {
+    pub fn module_names(self) -> Result<FxHashSet<String>> {
+        self.module_texts("module")
+    }
+
+    /// Element types of the modules' parameters and buffers, as the framework names them.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub fn module_dtypes(self) -> Result<FxHashSet<String>> {
+        let lists = self.module_texts("dtypes")?;
+        Ok(lists.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect())
+    }
+
+    fn module_texts(self, name: &'static str) -> Result<FxHashSet<String>> {
+        let mut found = FxHashSet::default();
+        for batch in self.process.batches(Table::Modules, &["module", "dtypes"]) {
             let batch = batch?;
-            let texts = text(&batch, "module")?;
-            names.extend((0..batch.num_rows()).filter_map(|row| texts.get(row)).map(str::to_owned));
+            let texts = text(&batch, name)?;
+            found.extend((0..batch.num_rows()).filter_map(|row| texts.get(row)).map(str::to_owned));
         }
-        Ok(names)
+        Ok(found)
     }
 
     /// Names of the sites, by id.

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use tidegauge_schemas::process::Ended;
 
+use super::hints::hint_text;
 use super::tables::phases_table;
 use crate::analysis::{
-    CurveSpread, DeviceSummary, DeviceUse, OfRank, PeakSummary, ProcessSummary, RankSpread, Summary,
+    CurveSpread, DeviceSummary, DeviceUse, NamedCategory, OfRank, PeakSummary, ProcessSummary, RankSpread,
+    Summary,
 };
 
 /// The summary as one object. With several processes `ended` is that of the one that ended worst, sums are over all.
@@ -33,7 +35,7 @@ pub fn summary_json(summary: &Summary) -> Value {
         "phases": processes.iter().flat_map(phases_json).collect::<Vec<_>>(),
         "ranks": summary.ranks.as_ref().map(|ranks| ranks_json(ranks, processes)),
         "steps": steps_json(processes),
-        "hints": summary.hints,
+        "hints": summary.hints.iter().map(|of| hint_text(&of.hint)).collect::<Vec<_>>(),
         "warnings": summary.warnings,
     })
 }
@@ -172,6 +174,19 @@ fn device_json(process: &ProcessSummary, device: &DeviceSummary) -> Value {
             "reserved": device.reserved.as_ref().map(peak),
         },
         "live_at_peak": holders,
+        "categories_at_peak": device.categories.iter().map(category_json).collect::<Vec<_>>(),
+    })
+}
+
+fn category_json(of: &NamedCategory) -> Value {
+    json!({
+        "category": of.category,
+        "bytes": of.total.bytes,
+        "blocks": of.total.blocks,
+        "tagged_bytes": of.total.tagged_bytes,
+        "inferred_bytes": of.total.inferred_bytes,
+        "unknown_bytes": of.total.unknown_bytes,
+        "recomputed_bytes": of.total.recomputed_bytes,
     })
 }
 

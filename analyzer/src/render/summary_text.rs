@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 
+use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::Watched;
 
 use super::cells::{Cell, Format, Table, printable};
+use super::hints::hint_text;
 use super::ranks::ranks_text;
 use super::units::{bytes, duration};
-use crate::analysis::{DeviceSummary, DeviceUse, PeakSummary, PhaseMemory, ProcessSummary, Summary};
+use crate::analysis::{
+    DeviceSummary, DeviceUse, NamedCategory, PeakSummary, PhaseMemory, ProcessSummary, Summary,
+};
 
 /// Colour, if the reader is a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub fn summary_text(summary: &Summary, top: usize, format: Format, style: Style)
         }
         _ => summary.processes.iter().for_each(|process| writer.process(&mut out, summary, process)),
     }
-    writer.list(&mut out, "Hints", &summary.hints, |text| text.to_owned());
+    writer.list(&mut out, "Hints", &hints_text(summary), |text| text.to_owned());
     writer.list(&mut out, "Warnings", &summary.warnings, |text| style.warning(text));
     out
 }
@@ -87,6 +91,7 @@ impl Writer {
         self.peaks(out, process);
         for device in &process.devices {
             self.holders(out, device);
+            self.categories(out, device);
         }
         self.phases(out, process);
     }
@@ -257,6 +262,34 @@ impl Writer {
         self.table(out, &table);
     }
 
+    /// What the peak consists of, in a line.
+    fn categories(&self, out: &mut String, device: &DeviceSummary) {
+        let total = device.categories.iter().map(|of| of.total.bytes).sum::<i64>();
+        let known: Vec<&NamedCategory> = device.categories.iter().filter(|of| of.total.bytes > 0).collect();
+        let is_known = known.iter().any(|of| of.total.tagged_bytes + of.total.inferred_bytes > 0);
+        if !is_known || total <= 0 {
+            return;
+        }
+        let share = |part: i64| part as f64 / total as f64 * 100.0;
+        let named = |of: &&NamedCategory| {
+            let recomputed = match of.total.recomputed_bytes {
+                0 => String::new(),
+                again => format!(", {} of it recomputed", bytes(again)),
+            };
+            format!("{} {} ({:.0} %{recomputed})", of.category, bytes(of.total.bytes), share(of.total.bytes))
+        };
+        let names: Vec<String> = known.iter().map(named).collect();
+        let tagged: i64 = known.iter().map(|of| of.total.tagged_bytes).sum();
+        let inferred: i64 = known.iter().map(|of| of.total.inferred_bytes).sum();
+        let _ = writeln!(
+            out,
+            "  it is {}; {:.0} % told by the program, {:.0} % inferred from when blocks live",
+            names.join(", "),
+            share(tagged),
+            share(inferred),
+        );
+    }
+
     fn phases(&self, out: &mut String, process: &ProcessSummary) {
         if process.phases.is_empty() {
             return;
@@ -298,6 +331,24 @@ impl Writer {
             let _ = writeln!(out, "{mark} {}", shown(&printable(line)));
         }
     }
+}
+
+/// The hints; of several processes each says whose it is, and one that several have is said once.
+fn hints_text(summary: &Summary) -> Vec<String> {
+    let mut said: Vec<(String, ProcessId, usize)> = Vec::new();
+    for of in &summary.hints {
+        let text = hint_text(&of.hint);
+        match said.iter_mut().find(|(known, ..)| *known == text) {
+            Some((.., others)) => *others += 1,
+            None => said.push((text, of.process, 0)),
+        }
+    }
+    let line = |(text, process, others): (String, ProcessId, usize)| match (summary.processes.len(), others) {
+        (0 | 1, _) => text,
+        (_, 0) => format!("{process}: {text}"),
+        (_, others) => format!("{process} and {others} more: {text}"),
+    };
+    said.into_iter().map(line).collect()
 }
 
 fn ending(watched: &Watched) -> String {

@@ -70,25 +70,9 @@ pub(crate) fn label_blocks_with(
     window: Window,
     observer: &mut impl Observer,
 ) -> Result<(Labels, Outcome)> {
-    let mut labelling = Labelling {
-        phases: PhaseMap::read(process)?,
-        rules_of_sites: rules.of_sites(process)?,
-        classes_of_sites: FxHashMap::default(),
-        devices: Vec::new(),
-    };
-    if process.foreign().is_some() {
-        labelling.classes_of_sites = classes(&SiteStacks::read(process)?);
-    }
-    let outcome = replay(process, window, &mut (&mut labelling, observer))?;
-    for device in &outcome.devices {
-        let left: Vec<Block> =
-            device.blocks().filter(|(_, block)| !block.is_pending).map(|(_, block)| *block).collect();
-        for block in left {
-            labelling.end(device.device, &block, None);
-        }
-    }
-    let Labelling { phases, devices, .. } = labelling;
-    Ok((Labels { process: process.id, phases, rules: rules.clone(), devices }, outcome))
+    let mut labeller = Labeller::new(process, rules)?;
+    let outcome = replay(process, window, &mut (&mut labeller, observer))?;
+    Ok((labeller.finish(&outcome), outcome))
 }
 
 /// What phase the stacks of sites say that they are in.
@@ -96,24 +80,56 @@ fn classes(stacks: &SiteStacks) -> FxHashMap<u32, PhaseClass> {
     stacks.sites().filter_map(|site| Some((site, stack_class(&stacks.frames(site)?)?))).collect()
 }
 
-struct Labelling {
-    phases: PhaseMap,
+/// Observes a pass and labels its blocks.
+#[derive(Debug)]
+pub(crate) struct Labeller {
+    labels: Labels,
     rules_of_sites: FxHashMap<u32, u8>,
     classes_of_sites: FxHashMap<u32, PhaseClass>,
-    devices: Vec<(i16, Vec<Label>)>,
 }
 
-impl Labelling {
+impl Labeller {
+    /// For a pass over a process.
+    ///
+    /// # Errors
+    /// If the trace cannot be read.
+    pub(crate) fn new(process: &Process, rules: &CategoryRules) -> Result<Self> {
+        let classes_of_sites = match process.foreign() {
+            Some(_) => classes(&SiteStacks::read(process)?),
+            None => FxHashMap::default(),
+        };
+        Ok(Self {
+            labels: Labels {
+                process: process.id,
+                phases: PhaseMap::read(process)?,
+                rules: rules.clone(),
+                devices: Vec::new(),
+            },
+            rules_of_sites: rules.of_sites(process)?,
+            classes_of_sites,
+        })
+    }
+
+    /// The labels, once the pass has come to its end.
+    pub(crate) fn finish(mut self, outcome: &Outcome) -> Labels {
+        for device in &outcome.devices {
+            for (_, block) in device.blocks().filter(|(_, block)| !block.is_pending) {
+                self.end(device.device, block, None);
+            }
+        }
+        self.labels
+    }
+
     fn end(&mut self, device: i16, block: &Block, died_seq: Option<u64>) {
         let label = self.label(block, died_seq);
-        let at = match self.devices.iter().position(|(of, _)| *of == device) {
+        let at = match self.labels.devices.iter().position(|(of, _)| *of == device) {
             Some(at) => at,
             None => {
-                self.devices.push((device, Vec::new()));
-                self.devices.len() - 1
+                self.labels.devices.push((device, Vec::new()));
+                self.labels.devices.len() - 1
             }
         };
-        let labels = &mut self.devices[at].1;
+        let labels = &mut self.labels.devices[at].1;
         let Ok(number) = usize::try_from(block.number) else { return };
         if labels.len() <= number {
             labels.resize(number + 1, Label::UNKNOWN);
@@ -125,9 +141,9 @@ impl Labelling {
         if let Some(number) = self.rules_of_sites.get(&block.site) {
             return Label { kind: Kind::Custom(*number), evidence: Evidence::Rule, is_recomputed: false };
         }
-        let born = self.phases.at(block.born_seq);
-        let died = died_seq.map(|seq| self.phases.at(seq));
-        let of_phases = || infer(&self.phases, born, died);
+        let born = self.labels.phases.at(block.born_seq);
+        let died = died_seq.map(|seq| self.labels.phases.at(seq));
+        let of_phases = || infer(&self.labels.phases, born, died);
         if let Some(category) = block.category.filter(|category| *category != Category::Unknown) {
             let is_recomputed = category == Category::Activation && of_phases().is_recomputed;
             return Label { is_recomputed, ..Label::tagged(category) };
@@ -153,7 +169,7 @@ impl Labelling {
     }
 }
 
-impl Observer for Labelling {
+impl Observer for Labeller {
     #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
         let Observed::Event { event, device, block, allocated_delta_blocks, replaced, .. } = observed else {

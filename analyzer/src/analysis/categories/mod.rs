@@ -9,7 +9,7 @@ mod sums;
 
 pub use inference::{Inferred, infer};
 pub use label::{Evidence, Kind, Label};
-pub(crate) use labels::label_blocks_with;
+pub(crate) use labels::{Labeller, label_blocks_with};
 pub use labels::{Labels, label_blocks};
 pub use phase_map::{PhaseMap, StretchId, Wanted};
 pub use rules::CategoryRules;

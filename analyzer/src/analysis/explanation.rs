@@ -1,0 +1,89 @@
+//! What the peaks of a process consist of, and what to do about them: a second pass after that of the summary.
+
+use std::collections::BTreeMap;
+
+use tidegauge_schemas::metrics;
+
+use super::categories::{CategoryRules, CategorySums, CategoryTotal, Kind, Labeller, Labels};
+use super::hints::{Hint, HintContext, LiveAtPeak, hints};
+use super::live_set::LiveSetAt;
+use super::summary::{NamedCategory, Summarized, summarize};
+use crate::error::Result;
+use crate::load::{Process, Rows, Source};
+use crate::replay::{Observed, Observer, Outcome, Window, replay};
+
+/// Summarizes a process, what its peaks consist of as well: two passes.
+pub(super) fn explained(
+    source: &Source,
+    process: &Process,
+    window: Window,
+    shows: &impl Fn(i16) -> bool,
+) -> Result<(Summarized, Vec<Hint>)> {
+    let mut labeller = Labeller::new(process, &CategoryRules::default())?;
+    let mut rss_by_pid = RssByPid { window, highest: BTreeMap::new() };
+    let mut found = summarize(process, window, shows, &mut (&mut labeller, &mut rss_by_pid))?;
+    let labels = labeller.finish(&found.outcome);
+    let live = live_at_peaks(process, &found.outcome, &labels, shows)?;
+    for device in &mut found.summary.devices {
+        let sums = live.iter().find(|live| live.device == device.device).map(|live| &live.sums);
+        let named = |(kind, total): (&Kind, &CategoryTotal)| NamedCategory {
+            category: labels.name(*kind).to_owned(),
+            total: *total,
+        };
+        device.categories = sums.iter().flat_map(|sums| &sums.totals).map(named).collect();
+        device.categories.sort_by_key(|of| std::cmp::Reverse(of.total.bytes));
+    }
+    let rows = Rows::new(process);
+    let context = HintContext {
+        summary: &found.summary,
+        config: &source.info.config,
+        labels: &labels,
+        live: &live,
+        site_names: &rows.site_names()?,
+        modules: &rows.module_names()?,
+        dtypes: &rows.module_dtypes()?,
+        has_times: process.has_times(),
+        rss_by_pid: &rss_by_pid.highest,
+    };
+    let hints = hints(&context);
+    Ok((found, hints))
+}
+
+/// What is alive at the peak of allocated of each device: the second pass.
+fn live_at_peaks(
+    process: &Process,
+    outcome: &Outcome,
+    labels: &Labels,
+    shows: &impl Fn(i16) -> bool,
+) -> Result<Vec<LiveAtPeak>> {
+    let shown = outcome.devices.iter().filter(|device| shows(device.device));
+    let peaks: Vec<(i16, u64)> =
+        shown.filter_map(|device| Some((device.device, device.allocated_peak.seq?))).collect();
+    let mut sets: Vec<LiveSetAt> = peaks.iter().map(|(device, seq)| LiveSetAt::new(*device, *seq)).collect();
+    replay(process, Window::ALL, &mut sets)?;
+    let of_device = |((device, _), set): (&(i16, u64), LiveSetAt)| {
+        let (blocks, allocated_bytes) = set.finish();
+        let sums = CategorySums::new(labels, *device, &blocks, allocated_bytes);
+        LiveAtPeak { device: *device, blocks, sums }
+    };
+    Ok(peaks.iter().zip(sets).map(of_device).collect())
+}
+
+/// The highest resident size of each process that was recorded from outside.
+#[derive(Debug)]
+struct RssByPid {
+    window: Window,
+    highest: BTreeMap<u32, i64>,
+}
+
+impl Observer for RssByPid {
+    #[inline]
+    fn observe(&mut self, observed: &Observed<'_>) {
+        let Observed::Sample(row) = observed else { return };
+        let (Some(pid), true) = (row.pid, row.metric == metrics::RSS.name) else { return };
+        if self.window.contains(row.time_nanos) {
+            let highest = self.highest.entry(pid).or_default();
+            *highest = (*highest).max(row.value as i64);
+        }
+    }
+}

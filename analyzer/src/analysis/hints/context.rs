@@ -1,0 +1,40 @@
+//! What hints are made from.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::{Map, Value};
+
+use crate::analysis::categories::{CategorySums, Labels};
+use crate::analysis::live_set::LiveBlock;
+use crate::analysis::summary::ProcessSummary;
+
+/// What is alive at the peak of a device.
+#[derive(Debug)]
+pub(crate) struct LiveAtPeak {
+    pub(crate) device: i16,
+    pub(crate) blocks: Vec<LiveBlock>,
+    pub(crate) sums: CategorySums,
+}
+
+/// All that is known of a process.
+pub(crate) struct HintContext<'a> {
+    pub(crate) summary: &'a ProcessSummary,
+    pub(crate) config: &'a Map<String, Value>,
+    pub(crate) labels: &'a Labels,
+    pub(crate) live: &'a [LiveAtPeak],
+    pub(crate) site_names: &'a FxHashMap<u32, String>,
+    pub(crate) modules: &'a FxHashSet<String>,
+    /// Element types of the modules' parameters, as torch names them.
+    pub(crate) dtypes: &'a FxHashSet<String>,
+    pub(crate) has_times: bool,
+    /// Highest resident size by pid, of processes that were recorded from outside.
+    pub(crate) rss_by_pid: &'a BTreeMap<u32, i64>,
+}
+
+impl HintContext<'_> {
+    /// The batch size of all steps that tell it, else of the configuration.
+    pub(crate) fn batch_size(&self) -> Option<i64> {
+        self.summary.steps.batch_size.or_else(|| self.config.get("batch_size").and_then(Value::as_i64))
+    }
+}
