@@ -169,6 +169,12 @@ impl PhaseMap {
         self.following.first().is_some_and(|next| next[Wanted::Backward as usize] != NONE)
     }
 
+    /// Whether anything is recomputed within backward.
+    #[must_use]
+    pub fn has_recompute(&self) -> bool {
+        self.stretches.iter().any(|stretch| stretch.class == PhaseClass::Recompute)
+    }
+
     /// The `seq` after which each stretch of a class ends, and the one before which it begins, in order.
     pub fn passes(&self, class: PhaseClass) -> impl Iterator<Item = (u64, u64)> + '_ {
         let of_class = self.stretches.iter().enumerate().filter(move |(_, stretch)| stretch.class == class);

@@ -36,6 +36,10 @@ pub(super) fn checkpoint(
     device: &DeviceSummary,
     live: &LiveAtPeak,
 ) -> Option<Hint> {
+    if context.labels.phases.has_recompute() {
+        // It is done already.
+        return None;
+    }
     // Of modules `a.layers.0.x` and `a.layers.1.y`, the rows are `a.layers.*`, and 0 and 1 the members.
     let mut rows: BTreeMap<String, BTreeMap<String, Held>> = BTreeMap::new();
     for of in &live.blocks {

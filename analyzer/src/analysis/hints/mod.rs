@@ -3,6 +3,8 @@
 mod checkpointing;
 mod context;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub(super) use context::{HintContext, LiveAtPeak};
 
