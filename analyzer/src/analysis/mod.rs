@@ -6,6 +6,7 @@ mod configuration_names;
 mod counted_peaks;
 mod device_use;
 mod holders;
+mod leaks;
 mod live_moments;
 mod live_set;
 mod noise_band;
@@ -16,6 +17,7 @@ mod sites;
 mod step_highs;
 mod step_table;
 mod summary;
+mod theil_sen;
 mod timeline;
 
 pub use changed_holders::{ChangedHolder, ChangedHolders, Held, changed_holders, held_at_peak};
@@ -23,6 +25,10 @@ pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict,
 pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use holders::{Holder, HoldersAtPeak};
+pub use leaks::{
+    FEWEST_POINTS, Growth, GrowthCurve, LeakObserver, LeakOptions, ProcessGrowth, Projection, SiteGrowth, SiteKey, Unit,
+    Verdict as GrowthVerdict, leaks,
+};
 pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
@@ -32,6 +38,7 @@ pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
+pub use theil_sen::TheilSen;
 pub use timeline::{
     Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline, timeline_on_node,
 };
