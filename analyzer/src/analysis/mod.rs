@@ -26,8 +26,8 @@ pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use holders::{Holder, HoldersAtPeak};
 pub use leaks::{
-    FEWEST_POINTS, Growth, GrowthCurve, LeakObserver, LeakOptions, ProcessGrowth, Projection, SiteGrowth, SiteKey, Unit,
-    Verdict as GrowthVerdict, leaks,
+    FEWEST_POINTS, Growth, GrowthCurve, LeakObserver, LeakOptions, ProcessGrowth, Projection, SiteGrowth,
+    SiteKey, Unit, Verdict as GrowthVerdict, leaks,
 };
 pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};

@@ -36,7 +36,7 @@ impl TheilSen {
     ///
     /// With n points and S = Σ sign(yⱼ − yᵢ) over pairs i < j, the variance of S where there is no trend is
     /// [n(n−1)(2n+5) − Σ t(t−1)(2t+5)] / 18, the sum over groups of t equal values (Kendall, *Rank Correlation Methods*).
-    /// Of N slopes in order, the interval is from the one at (N − 1.96 √var) / 2 to that at (N + 1.96 √var) / 2; the test
+    /// Of N slopes in order, the interval is from that number (N − 1.96 √var) / 2 to the one after number (N + 1.96 √var) / 2; the test
     /// takes (|S| − 1) / √var as normal.
     ///
     /// More than 300 points are cut into 300 runs of neighbours, each of which counts with its medians: taking every k-th
@@ -64,7 +64,8 @@ impl TheilSen {
         let reach = NORMAL_QUANTILE * variance.sqrt();
         let number = slopes.len() as f64;
         let last = slopes.len() - 1;
-        let low = ((number - reach) / 2.0).round().max(0.0) as usize;
+        // Counted from 1 it is the M-th slope from below, and the M-th from above.
+        let low = ((number - reach) / 2.0).round().max(1.0) as usize - 1;
         let high = ((number + reach) / 2.0).round() as usize;
         let distance = (s.abs() - 1).max(0) as f64;
         let p_value =
@@ -73,7 +74,7 @@ impl TheilSen {
             slope,
             intercept: median(points.iter().map(|(x, y)| y - slope * x).collect())?,
             low: slopes[low.min(last)],
-            high: slopes[high.saturating_sub(1).min(last)],
+            high: slopes[high.min(last)],
             p_value,
             points: count,
         })
@@ -147,13 +148,15 @@ mod tests {
         let y = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0, 3.0, 5.0, 8.0, 9.0, 7.0];
         let points: Vec<(f64, f64)> = (0..).map(f64::from).zip(y).collect();
         let line = TheilSen::of(&points).unwrap();
-        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+        let close =
+            |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} {expected}");
         close(line.slope, SCIPY.0);
         close(line.low, SCIPY.1);
         close(line.high, SCIPY.2);
         close(line.p_value, SCIPY.3);
     }
-    const SCIPY: (f64, f64, f64, f64) = (0.444_444_444_444_444_4, 0.125, 0.727_272_727_272_727_3, 0.020_200_365_358_799_755);
+    const SCIPY: (f64, f64, f64, f64) =
+        (0.444_444_444_444_444_4, 0.125, 0.727_272_727_272_727_3, 0.020_200_365_358_799_755);
 
     #[test]
     fn a_quarter_of_spikes_moves_it_little() {

@@ -230,7 +230,9 @@ fn headline(process: &ProcessGrowth) -> String {
         (_, true, true) => format!("no leak by {unit}: all curves are stable"),
         (_, false, true) => format!("no leak by {unit}; has grown and levels off: {level}"),
         (_, true, false) => format!("no leak found by {unit}; too short to say: {short}"),
-        (_, false, false) => format!("no leak found by {unit}; levels off: {level}; too short to say: {short}"),
+        (_, false, false) => {
+            format!("no leak found by {unit}; levels off: {level}; too short to say: {short}")
+        }
     }
 }
 

@@ -136,7 +136,7 @@ impl UnitWatch {
                 let difference = number.map_or(1, |number| number.saturating_sub(last));
                 let is_count = difference > 0 && (gap == 0 || difference <= LONGEST_GAP.saturating_mul(gap));
                 let gap = if is_count { difference } else { gap.max(1) };
-                (x + gap as f64, number.unwrap_or(last + 1), gap)
+                (x + gap as f64, number.unwrap_or(last.saturating_add(1)), gap)
             }
         };
         self.last = Some((x, number, gap));

@@ -19,7 +19,9 @@ const FALL_SHARE: f64 = 0.3;
 const JUMP_SHARE: f64 = 0.5;
 /// The second half of a leak grows by this part of the first at least; a curve like a logarithm does not.
 const HALVES_RATIO: f64 = 0.5;
-/// At most this part of the points is a warm-up.
+/// Nor do its halves differ by this, where noise leaves no doubt.
+const BEND_RATIO: f64 = 0.7;
+/// At most one point in so many is of a warm-up.
 const WARMUP_SHARE: usize = 3;
 /// Heights at which the growth of floors is timed.
 const LEVELS: usize = 20;
@@ -93,7 +95,7 @@ impl Judge {
         } else if floors.falls() {
             // Up and down, too slowly to see whether all of it comes back.
             if floors.rise() <= floors.fall { Verdict::Stable } else { Verdict::TooShort }
-        } else if floors.is_flat_at_end() || has_stalled(rest) || floors.slows_down() {
+        } else if floors.is_flat_at_end() || has_stalled(rest) || floors.slows_down() || bends(rest) {
             Verdict::LevelsOff
         } else if floors.largest_share() > JUMP_SHARE {
             Verdict::TooShort
@@ -105,13 +107,23 @@ impl Judge {
         if found.verdict == Verdict::Leak {
             let half = &rest[rest.len() / 2..];
             // It began late: the rate is that of now.
-            if let Some(last) = TheilSen::of(half).filter(|last| last.low > line.high && last.slope > 1.3 * line.slope) {
+            if let Some(last) =
+                TheilSen::of(half).filter(|last| last.low > line.high && last.slope > 1.3 * line.slope)
+            {
                 found.line = Some(last);
                 found.span = span(half);
             }
         }
         found
     }
+}
+
+/// Whether the line through the second half is less steep than that through the first, beyond the errors of both: what a
+/// curve like a logarithm still does where its beginning was taken for a warm-up.
+fn bends(points: &[(f64, f64)]) -> bool {
+    let (first, last) = points.split_at(points.len() / 2);
+    let lines = TheilSen::of(first).zip(TheilSen::of(last));
+    lines.is_some_and(|(first, last)| last.high < BEND_RATIO * first.low)
 }
 
 fn span(points: &[(f64, f64)]) -> (f64, f64) {

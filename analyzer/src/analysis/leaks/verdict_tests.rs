@@ -72,9 +72,9 @@ fn shapes_that_are_no_leaks() {
 
 #[test]
 fn a_sawtooth_is_no_leak_whatever_its_period_and_phase() {
-    for count in [40, 100, 333, 1000] {
-        for period in (2..count * 2 / 3).step_by(1 + count / 60) {
-            for phase in (0..period).step_by(1 + period / 25) {
+    for count in [40, 100, 333] {
+        for period in (2..count * 2 / 3).step_by(1 + count / 40) {
+            for phase in (0..period).step_by(1 + period / 12) {
                 let found = judge(count, |x| 1e8 + 1e5 * ((x as usize + phase) % period) as f64);
                 assert_ne!(found.verdict, Verdict::Leak, "{period} of {count}, phase {phase}: {found:?}");
             }
@@ -93,6 +93,8 @@ fn stairs_are_a_leak() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn a_leak_under_noise_is_found_within_five_percent(
         seed in any::<u64>(), count in 60usize..600, rate in 1e3..1e6f64, noisy in 0.0..0.1f64,
@@ -147,22 +149,28 @@ proptest! {
 #[test]
 fn how_often_chance_is_called_a_leak() {
     let rate = |series: &dyn Fn(u64, usize) -> Vec<f64>| {
-        let leaks = (0..400u64).filter(|seed| {
+        let leaks = (0..200u64).filter(|seed| {
             let bytes = series(*seed, 40 + (*seed as usize * 37) % 300);
             let points: Vec<(f64, f64)> = (0u32..).map(f64::from).zip(bytes).collect();
             JUDGE.judge(&points).verdict == Verdict::Leak
         });
-        leaks.count() as f64 / 400.0
+        leaks.count() as f64 / 200.0
     };
     let white = rate(&|seed, count| (0..count).map(|x| 1e8 + 1e7 * noise(seed, x as f64)).collect());
     let sticky = rate(&|seed, count| {
         let mut now = 0.0;
-        let step = |x| { now = 0.9 * now + 1e6 * noise(seed, x as f64); 1e8 + now };
+        let step = |x| {
+            now = 0.9 * now + 1e6 * noise(seed, x as f64);
+            1e8 + now
+        };
         (0..count).map(step).collect()
     });
     let walk = rate(&|seed, count| {
         let mut now = 0.0;
-        let step = |x| { now += 1e6 * noise(seed, x as f64); 1e8 + now };
+        let step = |x| {
+            now += 1e6 * noise(seed, x as f64);
+            1e8 + now
+        };
         (0..count).map(step).collect()
     });
     println!("white {white}, sticky {sticky}, walk {walk}");
