@@ -140,8 +140,9 @@ pub fn leaks_text(processes: &[ProcessGrowth], top: usize, format: Format, style
             out += &curves_table(process).render(format);
         }
         for (name, growths) in [("Site", &process.sites), ("Module", &process.modules)] {
-            // A module of its own says the same as the site.
-            if !growths.is_empty() && !(name == "Module" && growths.len() == process.sites.len()) {
+            // Modules of one site each say the same again.
+            let is_new = name == "Site" || growths.len() < process.sites.len();
+            if is_new && !growths.is_empty() {
                 out.push('\n');
                 out += &sites_table(name, process.unit, growths, top).render(format);
             }
@@ -242,14 +243,14 @@ fn sentences(process: &ProcessGrowth) -> Vec<String> {
     let sentence = |growth: &Growth| {
         let slope = growth.slope_bytes.unwrap_or_default();
         let mut text = format!(
-            "{} {} grows by {} per {unit} ({} to {}), {} over {} {unit}s",
+            "{} {} grows by {} per {unit} ({} to {}), {} over {:.0} {unit}s",
             device_name(growth.device),
             growth.curve.as_str(),
             rate(slope),
             rate(growth.low_bytes.unwrap_or(slope)),
             rate(growth.high_bytes.unwrap_or(slope)),
             units::signed_bytes(growth.growth_bytes.unwrap_or_default()),
-            growth.points,
+            growth.units,
         );
         let first = process.sites.iter().find(|site| site.device == growth.device);
         if let Some(site) = first.filter(|_| growth.curve == GrowthCurve::Allocated) {

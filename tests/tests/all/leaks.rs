@@ -156,7 +156,8 @@ fn an_optimizer_that_is_a_black_box_leaks_by_evaluation_and_a_loop_without_steps
         |trace: TraceBuilder, number: u64| held(trace, 100 + number, 3000, "closure").evaluation(1.0);
     let by_epoch =
         |trace: TraceBuilder, number: u64| trace.epoch(|trace| held(trace, 100 + number, 3000, "val"));
-    let cases: [(&str, &dyn Fn(TraceBuilder, u64) -> TraceBuilder); 2] =
+    type Inside<'a> = &'a dyn Fn(TraceBuilder, u64) -> TraceBuilder;
+    let cases: [(&str, Inside<'_>); 2] =
         [("evaluation", &evaluated), ("epoch", &by_epoch)];
     for (unit, inside) in cases {
         let folder = tempfile::tempdir().unwrap();

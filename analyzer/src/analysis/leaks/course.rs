@@ -7,6 +7,9 @@
 /// More points than this are merged.
 const MOST_POINTS: usize = 2048;
 
+/// x and bytes.
+pub(super) type Points = Vec<(f64, f64)>;
+
 /// What stands for several values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Merge {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidegauge_schemas::retention::Retention;
 
 use super::LeakOptions;
+use super::course::Points;
 use super::growth::{Growth, ProcessGrowth, Projection, SiteGrowth, SiteKey};
 use super::observer::LeakObserver;
 use super::site_watch::SiteCourse;
@@ -95,7 +96,7 @@ impl LeakObserver {
         unit: Unit,
         process: &Process,
         notes: &mut Vec<String>,
-    ) -> Vec<(i16, GrowthCurve, Vec<(f64, f64)>)> {
+    ) -> Vec<(i16, GrowthCurve, Points)> {
         let Some(watch) = self.watch(unit) else { return self.time.finish(TIME_POINTS) };
         let retention = process.info.as_ref().map(|info| info.retention).unwrap_or_default();
         let mut curves = Vec::new();
@@ -154,6 +155,7 @@ impl LeakObserver {
             slope_bytes: line.map(|line| line.slope),
             low_bytes: line.map(|line| line.low),
             high_bytes: line.map(|line| line.high),
+            units: found.span.1 - found.span.0,
             growth_bytes: line.map(|line| (line.slope * (found.span.1 - found.span.0)).round() as i64),
             end_bytes: end.map(|end| end.round() as i64),
             verdict: found.verdict,

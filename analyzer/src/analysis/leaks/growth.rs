@@ -22,7 +22,9 @@ pub struct Growth {
     pub low_bytes: Option<f64>,
     /// Upper end.
     pub high_bytes: Option<f64>,
-    /// Slope × units from the first value to the last.
+    /// Units from the first value to the last.
+    pub units: f64,
+    /// Slope × units.
     pub growth_bytes: Option<i64>,
     /// Height of the line at the last value.
     pub end_bytes: Option<i64>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegauge_schemas::metrics;
 
-use super::course::{Course, Merge};
+use super::course::{Course, Merge, Points};
 use super::unit::GrowthCurve;
 use crate::load::SampleRow;
 use crate::replay::DeviceState;
@@ -58,7 +58,7 @@ impl TimeWatch {
     }
 
     /// The points of each curve; of those from events so many at equal distances.
-    pub(super) fn finish(&self, count: usize) -> Vec<(i16, GrowthCurve, Vec<(f64, f64)>)> {
+    pub(super) fn finish(&self, count: usize) -> Vec<(i16, GrowthCurve, Points)> {
         let curves = [GrowthCurve::Allocated, GrowthCurve::AllocatedPeak, GrowthCurve::Reserved];
         let of_device = |(device, courses): &(i16, [Course; 3])| {
             let of = |(curve, course): (GrowthCurve, &Course)| (*device, curve, course.evenly(count));

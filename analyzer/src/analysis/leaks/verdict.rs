@@ -21,6 +21,9 @@ const JUMP_SHARE: f64 = 0.5;
 const HALVES_RATIO: f64 = 0.5;
 /// Nor do its halves differ by this, where noise leaves no doubt.
 const BEND_RATIO: f64 = 0.7;
+/// Floors rise by this many times what a curve rises from one point to the next at least. A sawtooth whose period is no whole
+/// number of units is met a little later on its ramp each time: its floor seems to rise, by one such ramp at most.
+const RAMP_RATIO: f64 = 1.5;
 /// At most one point in so many is of a warm-up.
 const WARMUP_SHARE: usize = 3;
 /// Heights at which the growth of floors is timed.
@@ -87,6 +90,7 @@ impl Judge {
         let least = self.least_bytes.max(self.least_share * height(rest));
         let floors = Floors::of(rest);
         let growth = line.slope * (found.span.1 - found.span.0);
+        let was_high = self.warmup.is_none() && was_as_high(before, line.at(found.span.1) - growth / 4.0);
         let is_trend = line.slope > 0.0 && line.p_value < SIGNIFICANCE && growth >= least;
         found.verdict = if !is_trend {
             if floors.rise() >= least && !floors.falls() { Verdict::LevelsOff } else { Verdict::Stable }
@@ -97,9 +101,7 @@ impl Judge {
             if floors.rise() <= floors.fall { Verdict::Stable } else { Verdict::TooShort }
         } else if floors.is_flat_at_end() || has_stalled(rest) || floors.slows_down() || bends(rest) {
             Verdict::LevelsOff
-        } else if floors.largest_share() > JUMP_SHARE {
-            Verdict::TooShort
-        } else if self.warmup.is_none() && was_as_high(before, line.at(found.span.1) - growth / 4.0) {
+        } else if floors.largest_share() > JUMP_SHARE || floors.rise() < RAMP_RATIO * ramp(rest) || was_high {
             Verdict::TooShort
         } else {
             Verdict::Leak
@@ -124,6 +126,12 @@ fn bends(points: &[(f64, f64)]) -> bool {
     let (first, last) = points.split_at(points.len() / 2);
     let lines = TheilSen::of(first).zip(TheilSen::of(last));
     lines.is_some_and(|(first, last)| last.high < BEND_RATIO * first.low)
+}
+
+/// What the curve typically rises by from one point to the next, where it rises.
+fn ramp(points: &[(f64, f64)]) -> f64 {
+    let rises = points.windows(2).map(|pair| pair[1].1 - pair[0].1).filter(|rise| *rise > 0.0);
+    median(rises.collect()).unwrap_or(0.0)
 }
 
 fn span(points: &[(f64, f64)]) -> (f64, f64) {
