@@ -157,8 +157,7 @@ fn an_optimizer_that_is_a_black_box_leaks_by_evaluation_and_a_loop_without_steps
     let by_epoch =
         |trace: TraceBuilder, number: u64| trace.epoch(|trace| held(trace, 100 + number, 3000, "val"));
     type Inside<'a> = &'a dyn Fn(TraceBuilder, u64) -> TraceBuilder;
-    let cases: [(&str, Inside<'_>); 2] =
-        [("evaluation", &evaluated), ("epoch", &by_epoch)];
+    let cases: [(&str, Inside<'_>); 2] = [("evaluation", &evaluated), ("epoch", &by_epoch)];
     for (unit, inside) in cases {
         let folder = tempfile::tempdir().unwrap();
         let run = (0..40).fold(TraceBuilder::new().alloc(1, MIB), inside).write(folder.path());
@@ -265,4 +264,29 @@ fn all_forms_say_the_same() {
     assert!(text(&nothing, &[]).starts_with("nothing was recorded that could grow"));
     let wrong = program("tidegauge").arg("leaks").arg(&run).args(["--device", "3"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn where_few_events_are_kept_the_recorder_s_own_counts_tell() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let recorder = Recorder::builder(&run).windows(2, 8).start().unwrap();
+    tg::alloc(0, 1, 100_000);
+    for number in 0..96 {
+        let _step = tg::step(number);
+        let _site = tg::site("net.kept");
+        tg::alloc(0, 10 + number.cast_unsigned(), 512);
+        tg::alloc(0, 2, 40_000);
+        tg::free(0, 2);
+    }
+    recorder.stop().unwrap();
+    let rows = leaks(&run, &["--device", "0"]);
+    let row = curve(&rows, "allocated");
+    assert_eq!((&row["verdict"], &row["slope_bytes"]), (&"leak".into(), &512.into()), "{rows:#?}");
+    let values = row["points"].as_i64().unwrap() + row["warmup"].as_i64().unwrap();
+    assert_eq!(values, 96, "also of the steps of which no event was kept");
+    let site = sites(&rows)[0];
+    assert_eq!(site["site"], "net.kept");
+    assert!((site["slope_bytes"].as_f64().unwrap() / 512.0 - 1.0).abs() < 0.05, "{site}");
 }
