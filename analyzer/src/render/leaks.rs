@@ -254,7 +254,7 @@ fn sentences(process: &ProcessGrowth) -> Vec<String> {
         );
         let first = process.sites.iter().find(|site| site.device == growth.device);
         if let Some(site) = first.filter(|_| growth.curve == GrowthCurve::Allocated) {
-            text += &format!("; most of it is of {}", key_name(&site.key));
+            text += &format!("; the largest part is of {}", key_name(&site.key));
             text += &site.phase.as_ref().map(|phase| format!(", allocated in {phase}")).unwrap_or_default();
             text += &site.share.map(|share| format!(" ({:.0} %)", share * 100.0)).unwrap_or_default();
         }

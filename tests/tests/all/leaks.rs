@@ -80,7 +80,8 @@ fn a_planted_leak_is_found_with_its_rate_its_site_and_its_phase() {
     assert!(text.starts_with("leak by step: device 0 allocated, device 0 allocated_peak\n"), "{text}");
     let sentence = "grows by +5.00 KiB per step (+5.00 KiB to +5.00 KiB)";
     assert!(
-        text.contains(sentence) && text.contains("most of it is of net.history, allocated in metrics (80 %)"),
+        text.contains(sentence)
+            && text.contains("the largest part is of net.history, allocated in metrics (80 %)"),
         "{text}"
     );
 }

@@ -86,7 +86,7 @@ fn a_sawtooth_is_no_leak_whatever_its_period_and_phase() {
 #[test]
 fn a_sawtooth_that_drifts_through_the_steps_is_no_leak() {
     for count in [100, 226, 400] {
-        for cycles in (20..count * 4).map(|quarters| f64::from(quarters as u32) / 8.0) {
+        for cycles in (20..count * 4).step_by(9).map(|quarters| f64::from(quarters as u32) / 8.0) {
             let period = count as f64 / cycles;
             let found = judge(count, |x| 1e8 + 1e7 * (x / period).fract());
             assert_ne!(found.verdict, Verdict::Leak, "{period} of {count}: {found:?}");
@@ -120,7 +120,7 @@ proptest! {
 
     #[test]
     fn a_leak_under_a_sawtooth_is_found(
-        count in 100usize..600, period in 2usize..10, height in 0.0..1.0f64,
+        count in 100usize..600, period in 2usize..10, height in 0.0..0.7f64,
     ) {
         let rate = 1e5;
         let growth = rate * count as f64;
