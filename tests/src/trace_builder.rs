@@ -131,6 +131,19 @@ impl TraceBuilder {
         inside(begun).checkpoint(CheckpointKind::StepEnd, None, Some(number), Some(loss))
     }
 
+    /// An epoch with what is in it.
+    #[must_use]
+    pub fn epoch(self, inside: impl FnOnce(Self) -> Self) -> Self {
+        let begun = self.checkpoint(CheckpointKind::EpochBegin, None, None, None);
+        inside(begun).checkpoint(CheckpointKind::EpochEnd, None, None, None)
+    }
+
+    /// A black-box optimizer has evaluated the loss.
+    #[must_use]
+    pub fn evaluation(self, loss: f64) -> Self {
+        self.checkpoint(CheckpointKind::LossEvaluation, None, None, Some(loss))
+    }
+
     /// A sample of the process's resident size.
     #[must_use]
     pub fn rss(mut self, bytes: u64) -> Self {

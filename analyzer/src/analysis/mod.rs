@@ -12,6 +12,7 @@ mod excursions;
 mod explanation;
 mod hints;
 mod holders;
+mod leaks;
 mod live_moments;
 mod live_set;
 mod noise_band;
@@ -24,6 +25,7 @@ mod sites;
 mod step_highs;
 mod step_table;
 mod summary;
+mod theil_sen;
 mod timeline;
 
 pub use aligned_steps::{AlignedStep, OfRank, aligned_steps};
@@ -35,7 +37,15 @@ pub use device_use::DeviceUse;
 pub use excursions::{Excursions, REDUCTIONS};
 pub use hints::Hint;
 pub use holders::{Holder, HoldersAtPeak};
+<<<<<<< HEAD
 pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
+=======
+pub use leaks::{
+    FEWEST_POINTS, Growth, GrowthCurve, LeakObserver, LeakOptions, ProcessGrowth, Projection, SiteGrowth,
+    SiteKey, Unit, Verdict as GrowthVerdict, leaks,
+};
+pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
+>>>>>>> 4a25cdb1a03db186fa30fe3933700a9893d64867
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
@@ -45,10 +55,15 @@ pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
+<<<<<<< HEAD
 pub use summary::{
     DeviceSummary, NamedCategory, NamedHolder, PeakSummary, ProcessHint, ProcessSummary, StepDigest, Summary,
     summary,
 };
+=======
+pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
+pub use theil_sen::TheilSen;
+>>>>>>> 4a25cdb1a03db186fa30fe3933700a9893d64867
 pub use timeline::{
     Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline, timeline_on_node,
 };

@@ -6,6 +6,7 @@ mod arguments;
 mod compare;
 mod export;
 mod import;
+mod leaks;
 mod output;
 mod peaks;
 mod phases;
@@ -44,6 +45,8 @@ enum Command {
     Steps(steps::Args),
     /// Site by site, or operator by operator: calls, memory of its own and with what it called
     Sites(sites::Args),
+    /// What grows by step, epoch, evaluation or minute, and who
+    Leaks(leaks::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Phases(args) => phases::run(&args),
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
+        Command::Leaks(args) => leaks::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),

@@ -27,6 +27,7 @@ mod launcher_kills;
 mod launcher_ranks;
 mod launcher_signals;
 mod launcher_torch;
+mod leaks;
 mod memory_timeline;
 mod merging;
 mod merging_killed;

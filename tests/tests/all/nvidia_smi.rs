@@ -11,7 +11,7 @@ use crate::launched::{Launched, largest, samples};
 const MIB: i64 = 1 << 20;
 
 /// A log of `-lms 250` of two devices, in MiB as `used` says for each reading; some cells have no reading.
-fn log(path: &Path, used: impl Fn(i64, i64) -> i64, readings: i64) -> PathBuf {
+pub(crate) fn log(path: &Path, used: impl Fn(i64, i64) -> i64, readings: i64) -> PathBuf {
     let mut text = "timestamp, index, name, uuid, memory.total [MiB], memory.used [MiB], utilization.gpu [%], power.draw [W]\n"
         .to_owned();
     for reading in 0..readings {
