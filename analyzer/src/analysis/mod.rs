@@ -5,12 +5,14 @@ mod comparison;
 mod configuration_names;
 mod counted_peaks;
 mod device_use;
+pub mod fit;
 mod holders;
 mod live_moments;
 mod live_set;
 mod noise_band;
 mod peaks;
 mod phase_table;
+mod plan;
 mod run_figures;
 mod sites;
 mod step_highs;
@@ -27,6 +29,10 @@ pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
+pub use plan::{
+    Answer, BATCH_SIZE, Candidate, PeakModel, PhaseFit, Plan, PlanCurve, PlanPoint, PlanRefusal, PlanRequest,
+    PlanRun, PredictedPeak, Reading, RunReadings, plan, run_readings,
+};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};

@@ -9,7 +9,9 @@ mod import;
 mod output;
 mod peaks;
 mod phases;
+mod plan;
 mod plot;
+mod quantity;
 mod query;
 mod schema;
 mod sites;
@@ -45,6 +47,8 @@ enum Command {
     Sites(sites::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
+    /// The largest batch, or other size, that fits into a budget of memory
+    Plan(plan::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
     /// Draw an SVG
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Import(args) => import::run(&args),
