@@ -158,7 +158,7 @@ fn reason(plan: &Plan) -> String {
             Some((_, upper)) => {
                 format!("{} at {x} (at most {} with 95 % confidence)", bytes(peak.bytes), bytes(upper))
             }
-            None => format!("{} at {x}", bytes(peak.bytes)),
+            _ => format!("{} at {x}", bytes(peak.bytes)),
         }
     };
     let usable = bytes(plan.usable_bytes);
@@ -184,7 +184,12 @@ fn formula(of: &PhaseFit, key: &str) -> String {
         Some(phase) => format!("{phase}: "),
         None => String::new(),
     };
-    let _ = write!(text, "{} + {} × {key}", with_error(of.fit.fixed), with_error(of.fit.linear));
+    let is_constant = of.fit.quadratic.is_none() && of.fit.linear.value.abs() < 0.5;
+    let _ = if is_constant {
+        write!(text, "{} whatever the {key}", with_error(of.fit.fixed))
+    } else {
+        write!(text, "{} + {} × {key}", with_error(of.fit.fixed), with_error(of.fit.linear))
+    };
     if let Some(square) = of.fit.quadratic {
         let _ = write!(text, " + {:.1} B × {key}²", square.value);
     }

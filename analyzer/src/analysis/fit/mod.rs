@@ -257,6 +257,7 @@ impl Fit {
         let tolerance = TOLERANCE * largest.abs();
         let beyond = |of: Coefficient| of.standard_error.zip(self.t).map_or(0.0, |(error, t)| error * t);
         let error_share = self.residual_standard_error.map(|error| error / mean(points).abs());
+        let is_line_only = distinct(points) < MIN_QUADRATIC_X;
         let (first, last) = self.x_range;
         let fall = self.at(first).value - self.at(last).value;
         if fall > tolerance.max(beyond(self.linear) * (last - first)) {
@@ -268,10 +269,13 @@ impl Fit {
                 fixed: self.fixed.value,
                 error: self.fixed.standard_error,
                 per_unit: self.linear.value,
+                is_line_only,
             });
         }
         match error_share {
-            Some(share) if share > MAX_RESIDUAL => Err(Refusal::PoorResidual { share, limit: MAX_RESIDUAL }),
+            Some(share) if share > MAX_RESIDUAL => {
+                Err(Refusal::PoorResidual { share, limit: MAX_RESIDUAL, is_line_only })
+            }
             _ => Ok(()),
         }
     }

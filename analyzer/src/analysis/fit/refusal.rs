@@ -23,8 +23,8 @@ pub enum Refusal {
     /// Memory that does not depend on x would have to be below nothing.
     #[error(
         "the fit has a negative fixed part: {} at size 0{}, with {} for each unit; parameters alone take more than \
-         nothing, so something else must have changed between the points too (the sequence length, the model?)",
-        bytes(*fixed), plus_minus(*error), bytes(*per_unit)
+         nothing, so something else must have changed between the points too (the sequence length, the model?){}",
+        bytes(*fixed), plus_minus(*error), bytes(*per_unit), square(*is_line_only)
     )]
     NegativeFixedPart {
         /// The value at x = 0.
@@ -33,6 +33,8 @@ pub enum Refusal {
         error: Option<f64>,
         /// What a unit of x adds.
         per_unit: f64,
+        /// Whether the points are too few for anything but a line.
+        is_line_only: bool,
     },
 
     /// Memory falls where x grows.
@@ -49,14 +51,16 @@ pub enum Refusal {
     /// The points lie on no such curve.
     #[error(
         "the points lie off the fit by {:.1} % of their mean, more than the {:.0} % that are let pass: something else \
-         must have changed between them",
-        share * 100.0, limit * 100.0
+         must have changed between them{}",
+        share * 100.0, limit * 100.0, square(*is_line_only)
     )]
     PoorResidual {
         /// Residual standard error over the mean.
         share: f64,
         /// What would be let pass.
         limit: f64,
+        /// Whether the points are too few for anything but a line.
+        is_line_only: bool,
     },
 
     /// Something else was different too.
@@ -91,4 +95,12 @@ fn bytes(value: f64) -> String {
 
 fn plus_minus(error: Option<f64>) -> String {
     error.map(|error| format!(" ± {}", bytes(error))).unwrap_or_default()
+}
+
+fn square(is_line_only: bool) -> &'static str {
+    if is_line_only {
+        ", or memory grows with the square of it, which points at four different values would show"
+    } else {
+        ""
+    }
 }

@@ -113,16 +113,16 @@ pub fn plan(runs: &[PlanRun<'_>], request: &PlanRequest) -> Result<Plan, PlanRef
     if !request.values.is_empty() && request.values.len() != runs.len() {
         return Err(PlanRefusal::ValueCount { values: request.values.len(), runs: runs.len() });
     }
-    let others = differing_keys(runs, &request.key, &request.ignored_keys);
-    if !others.is_empty() {
-        return Err(Refusal::Confounded { key: request.key.clone(), others }.into());
-    }
     let mut measured = Vec::new();
     for (at, run) in runs.iter().enumerate() {
         for reading in &run.readings.readings {
             let x = value_of(run, reading, request, at)?;
             measured.push((run, reading, x));
         }
+    }
+    let others = differing_keys(runs, &request.key, &request.ignored_keys);
+    if !others.is_empty() {
+        return Err(Refusal::Confounded { key: request.key.clone(), others }.into());
     }
     measured.sort_by(|one, other| one.2.total_cmp(&other.2));
     let readings: Vec<(f64, &Reading)> = measured.iter().map(|(_, reading, x)| (*x, *reading)).collect();

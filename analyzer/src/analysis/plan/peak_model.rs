@@ -86,7 +86,7 @@ impl PeakModel {
                 peak.phase.clone_from(&of.phase);
             }
             peak.interval_bytes = prediction.interval.map(|(lower, upper)| {
-                let (lower, upper) = (lower.floor() as i64, upper.ceil() as i64);
+                let (lower, upper) = (lower.round() as i64, upper.round() as i64);
                 let of_others = peak.interval_bytes.unwrap_or((lower, upper));
                 (of_others.0.max(lower), of_others.1.max(upper))
             });

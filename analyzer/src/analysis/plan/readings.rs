@@ -8,6 +8,7 @@ use super::phase_highs::PhaseHighs;
 use crate::analysis::run_figures::Measure;
 use crate::analysis::step_highs::{StepHigh, StepHighs};
 use crate::analysis::step_table::{StepRow, StepTable};
+use crate::analysis::summary::rss_summary;
 use crate::error::Result;
 use crate::load::{Process, Source};
 use crate::replay::{Outcome, Window, replay};
@@ -143,7 +144,7 @@ impl Found<'_> {
         {
             let watched = self.process.info.as_ref().is_some_and(|info| info.watched.is_some());
             let measure = if watched { Measure::TreeRss } else { Measure::Rss };
-            let peak_bytes = peak.bytes.max(self.outcome.rss_kernel_bytes.unwrap_or(0));
+            let peak_bytes = rss_summary(peak, &self.outcome, self.process).bytes;
             let mut of_process = self.of(run, measure, -1, self.rss_steps(), peak_bytes, true);
             of_process.is_reserved = false;
             of_process.notes.push(format!(
