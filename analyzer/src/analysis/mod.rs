@@ -1,6 +1,7 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
 mod changed_holders;
+pub mod check;
 mod comparison;
 mod configuration_names;
 mod counted_peaks;

@@ -1,8 +1,10 @@
 //! The command line: arguments, then load → replay → analysis → render. A file for each subcommand.
 //!
-//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 2 an error.
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 from `check` alone, a
+//! budget exceeded, 2 an error.
 
 mod arguments;
+mod check;
 mod compare;
 mod export;
 mod import;
@@ -49,6 +51,8 @@ enum Command {
     Compare(compare::Args),
     /// The largest batch, or other size, that fits into a budget of memory
     Plan(plan::Args),
+    /// Whether a run keeps to its budgets; the exit code is 1 where it does not
+    Check(check::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
     /// Draw an SVG
@@ -65,6 +69,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Check(args) => return exit_code(check::run(&args)),
         Command::Summary(args) => summary::run(&args),
         Command::Timeline(args) => timeline::run(&args),
         Command::Peaks(args) => peaks::run(&args),
@@ -79,8 +84,12 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
+    exit_code(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // A reader that has seen enough (`| head`) is no error.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! Rendering: text, JSON, CSV and Markdown. Nothing here computes.
 
 mod cells;
+mod check;
 mod comparison;
 mod plan;
 mod sites;
@@ -11,6 +12,7 @@ mod units;
 
 pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
+pub use check::{check_junit, check_table, check_text, check_verdict};
 pub use comparison::{changed_holders_table, comparison_table, comparison_text};
 pub use plan::{plan_table, plan_text};
 pub use sites::sites_table;

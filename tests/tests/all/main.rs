@@ -4,6 +4,7 @@
 
 mod alerting;
 mod c_api;
+mod check;
 mod clock_step;
 mod command_line;
 mod compare;
@@ -32,6 +33,7 @@ mod merging;
 mod merging_killed;
 mod mutations;
 mod nvidia_smi;
+mod plan;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
