@@ -10,7 +10,7 @@ use super::arguments::{Common, FormatArg, parse_duration};
 use super::output;
 use super::quantity::{parse_bytes, parse_bytes_per_step, parse_share, split};
 use crate::analysis::check::{
-    BaseBudget, Bound, Budget, Check, CheckMetric, CheckRow, Judgement, ProcessReadings, Unit,
+    BaseBudget, Bound, Budget, Check, CheckMetric, CheckRow, Judgement, ProcessReading, Unit,
     check_against_base, judge, missing_ranks, process_readings,
 };
 use crate::analysis::{self, RunFigures};
@@ -92,18 +92,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     expect_ranks(args, &source)?;
     let selection = common.selection();
     let shows = |device| selection.shows_device(device);
-    let mut processes: Vec<ProcessReadings> = Vec::new();
+    let mut read: Vec<Vec<ProcessReading>> = vec![Vec::new(); budgets.len()];
     let mut warnings = source.warnings();
-    if !budgets.is_empty() {
-        for process in &source.processes {
-            let (readings, of_process) = process_readings(process, common.window(process)?, &shows)?;
-            warnings.extend(of_process.iter().map(|warning| format!("{}: {warning}", process.id)));
-            processes.push(readings);
+    // One process after another, of which only what the budgets ask for is kept.
+    for process in source.processes.iter().filter(|_| !budgets.is_empty()) {
+        let (readings, of_process) = process_readings(process, common.window(process)?, &shows)?;
+        warnings.extend(of_process.iter().map(|warning| format!("{}: {warning}", process.id)));
+        for ((_, budget), read) in budgets.iter().zip(&mut read) {
+            read.push((process.id, readings.read(&budget.metric, budget.bound)));
         }
     }
     common.warn(&warnings);
     let mut rows: Vec<CheckRow> =
-        budgets.into_iter().map(|(name, budget)| judge(name, &budget, &processes)).collect();
+        budgets.into_iter().zip(&read).map(|((name, budget), read)| judge(name, &budget, read)).collect();
     if let (Some(path), false) = (&args.baseline, of_base.is_empty()) {
         let base = common.open_at(&[path]).context("the baseline cannot be read")?;
         expect_ranks(args, &base).context("the baseline cannot be compared with")?;

@@ -166,13 +166,14 @@ impl Check {
     }
 }
 
-/// Judges a budget by the worst of the processes.
+/// What a process tells of a metric, or why it tells nothing.
+pub type ProcessReading = (ProcessId, Result<MetricReading, String>);
+
+/// Judges a budget by the worst of what the processes tell.
 #[must_use]
-pub fn judge(name: String, budget: &Budget, processes: &[ProcessReadings]) -> CheckRow {
+pub fn judge(name: String, budget: &Budget, read: &[ProcessReading]) -> CheckRow {
     let metric = &budget.metric;
-    let read = processes.iter().map(|process| (process.id, process.read(metric, budget.bound)));
-    let read: Vec<(ProcessId, Result<MetricReading, String>)> = read.collect();
-    let (worst, reason) = worst(&read, budget.bound);
+    let (worst, reason) = worst(read, budget.bound);
     let judgement = match &worst {
         _ if reason.is_some() => Judgement::Unknown(reason.unwrap_or_default()),
         None => Judgement::Unknown("there is no process".to_owned()),
@@ -196,10 +197,7 @@ pub fn judge(name: String, budget: &Budget, processes: &[ProcessReadings]) -> Ch
 }
 
 /// The worst reading, and why nobody can tell, if so: a rank of which there is none may be worse than all others.
-fn worst(
-    read: &[(ProcessId, Result<MetricReading, String>)],
-    bound: Bound,
-) -> (Option<(ProcessId, MetricReading)>, Option<String>) {
+fn worst(read: &[ProcessReading], bound: Bound) -> (Option<(ProcessId, MetricReading)>, Option<String>) {
     let readings = || read.iter().filter_map(|(id, reading)| Some((*id, reading.as_ref().ok()?)));
     // Where a launcher was told resident sizes, the program itself was told allocations.
     let has_own = readings().any(|(_, reading)| reading.measured.is_none());

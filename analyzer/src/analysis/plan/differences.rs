@@ -59,9 +59,10 @@ pub(super) fn differing_keys(runs: &[PlanRun<'_>], key: &str, ignored: &[String]
 fn telling_value(run: &PlanRun<'_>, key: &str) -> Option<Value> {
     if key == BATCH_SIZE {
         // What steps told is closer to the truth than the configuration.
-        let told: Vec<i64> = run.readings.readings.iter().filter_map(|reading| reading.batch_size).collect();
-        if !told.is_empty() {
-            return Some(if let [size] = *told { size.into() } else { told.into() });
+        // The last batch of an epoch may be smaller.
+        let told = run.readings.readings.iter().filter_map(|reading| reading.batch_size).max();
+        if told.is_some() {
+            return told.map(Value::from);
         }
     }
     let value = run.config.get(key)?;

@@ -115,7 +115,7 @@ pub fn plan(runs: &[PlanRun<'_>], request: &PlanRequest) -> Result<Plan, PlanRef
     }
     let mut measured = Vec::new();
     for (at, run) in runs.iter().enumerate() {
-        for reading in &run.readings.readings {
+        for reading in telling_readings(run, request) {
             let x = value_of(run, reading, request, at)?;
             measured.push((run, reading, x));
         }
@@ -181,6 +181,17 @@ fn total_bytes(runs: &[PlanRun<'_>]) -> Option<i64> {
     let first = runs.first()?.readings.total_bytes?;
     let is_same = runs.iter().all(|run| run.readings.total_bytes == Some(first));
     i64::try_from(first).ok().filter(|_| is_same)
+}
+
+/// The readings that tell of the key: by batch size where the steps' own is meant, else the highest of the run.
+fn telling_readings<'a>(run: &'a PlanRun<'_>, request: &PlanRequest) -> Vec<&'a Reading> {
+    let all = &run.readings.readings;
+    let told: Vec<&Reading> = all.iter().filter(|reading| reading.batch_size.is_some()).collect();
+    if request.key == BATCH_SIZE && request.values.is_empty() && !told.is_empty() {
+        // Steps that tell none, such as those of an evaluation, are not of the configuration's size.
+        return told;
+    }
+    all.iter().max_by_key(|reading| reading.bytes).into_iter().collect()
 }
 
 /// What the user said, else what the steps told, else the configuration.

@@ -159,3 +159,24 @@ fn sizes_come_from_steps_then_the_configuration_then_the_user() {
     let said = PlanRequest { values: vec![4.0, 8.0], ..request() };
     assert_eq!(plan(&budgetless, &said), Err(PlanRefusal::NoBudget));
 }
+
+#[test]
+fn steps_of_other_sizes_do_not_count_where_they_are_not_meant() {
+    let mut first = readings("first", &[3, 8], line);
+    first.readings.push(Reading { batch_size: None, bytes: MIB, steps: 2, phases: BTreeMap::new() });
+    let second = readings("second", &[5, 8], |size| 2 * line(size));
+    let configs =
+        [json!({"length": 10, "batch_size": 8}), json!({"length": 40, "batch_size": 8})].map(config);
+    let runs = [first, second].into_iter().zip(&configs);
+    let runs: Vec<PlanRun<'_>> = runs.map(|(readings, config)| PlanRun { readings, config }).collect();
+    let by_length = PlanRequest { key: "length".to_owned(), ..request() };
+    let found = plan(&runs, &by_length).unwrap();
+    let points: Vec<(f64, i64)> = found.points.iter().map(|point| (point.x, point.bytes)).collect();
+    assert_eq!(points, [(10.0, line(8)), (40.0, 2 * line(8))], "of the whole batches");
+    let alone = plan(&runs[..1], &request()).unwrap();
+    assert_eq!(
+        alone.points.iter().map(|point| point.x).collect::<Vec<_>>(),
+        [3.0, 8.0],
+        "what is told counts"
+    );
+}
