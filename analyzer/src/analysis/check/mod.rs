@@ -224,10 +224,12 @@ fn worst(read: &[ProcessReading], bound: Bound) -> (Option<(ProcessId, MetricRea
     (worst.map(|(id, reading)| (id, reading.clone())), reason)
 }
 
-/// Ranks of which nothing is there although the run had them, as far as its processes say how many there were.
+/// Ranks of which nothing is in the trace although the run had them, as far as its processes say how many there were. Of
+/// recordings of other tools, a file for each rank, those are meant that the user named.
 #[must_use]
 pub fn missing_ranks(source: &Source) -> Vec<u32> {
-    let told = source.processes.iter().filter_map(|process| process.info.as_ref()?.world_size);
+    let of_trace = source.processes.iter().filter(|process| process.trace().is_some());
+    let told = of_trace.filter_map(|process| process.info.as_ref()?.world_size);
     let has = |rank: &u32| source.processes.iter().any(|process| process.id.rank == *rank);
     (0..told.max().unwrap_or(0)).filter(|rank| !has(rank)).collect()
 }
