@@ -4,12 +4,14 @@ mod aligned_steps;
 mod breakdown;
 pub mod categories;
 mod changed_holders;
+pub mod check;
 mod comparison;
 mod configuration_names;
 mod counted_peaks;
 mod device_use;
 mod excursions;
 mod explanation;
+pub mod fit;
 mod hints;
 mod holders;
 mod leaks;
@@ -19,6 +21,7 @@ mod noise_band;
 mod peaks;
 mod phase_pattern;
 mod phase_table;
+mod plan;
 mod rank_spread;
 mod run_figures;
 mod sites;
@@ -37,33 +40,29 @@ pub use device_use::DeviceUse;
 pub use excursions::{Excursions, REDUCTIONS};
 pub use hints::Hint;
 pub use holders::{Holder, HoldersAtPeak};
-<<<<<<< HEAD
-pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
-=======
 pub use leaks::{
     FEWEST_POINTS, Growth, GrowthCurve, LeakObserver, LeakOptions, ProcessGrowth, Projection, SiteGrowth,
     SiteKey, Unit, Verdict as GrowthVerdict, leaks,
 };
-pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
->>>>>>> 4a25cdb1a03db186fa30fe3933700a9893d64867
+pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
+pub use plan::{
+    Answer, BATCH_SIZE, Candidate, PeakModel, PhaseFit, Plan, PlanCurve, PlanPoint, PlanRefusal, PlanRequest,
+    PlanRun, PredictedPeak, Reading, RunReadings, plan, run_readings,
+};
 pub use rank_spread::{CurveSpread, RankSpread, rank_spread};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
-<<<<<<< HEAD
 pub use summary::{
     DeviceSummary, NamedCategory, NamedHolder, PeakSummary, ProcessHint, ProcessSummary, StepDigest, Summary,
     summary,
 };
-=======
-pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
 pub use theil_sen::TheilSen;
->>>>>>> 4a25cdb1a03db186fa30fe3933700a9893d64867
 pub use timeline::{
     Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline, timeline_on_node,
 };

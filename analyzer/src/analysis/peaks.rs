@@ -198,17 +198,12 @@ fn sorted(mut groups: Vec<PeakGroup>) -> Vec<PeakGroup> {
     groups
 }
 
-<<<<<<< HEAD
 /// The module that a site is of: the site itself where it is one.
 pub(crate) fn module_of<'a>(site: &'a str, modules: &FxHashSet<String>) -> &'a str {
     if modules.contains(site) {
         return site;
     }
     site.rsplit_once('.').map_or(site, |(module, _)| module)
-=======
-pub(super) fn module_of(site: &str) -> String {
-    site.rsplit_once('.').map_or(site, |(module, _)| module).to_owned()
->>>>>>> 4a25cdb1a03db186fa30fe3933700a9893d64867
 }
 
 fn size_class(bytes: i64) -> String {

@@ -419,7 +419,8 @@ fn peak_summary(peak: &Peak, outcome: &Outcome) -> PeakSummary {
     }
 }
 
-fn rss_summary(peak: &RssPeak, outcome: &Outcome, process: &Process) -> PeakSummary {
+/// The highest resident size: the highest sample, or the kernel's own record where that is higher.
+pub(super) fn rss_summary(peak: &RssPeak, outcome: &Outcome, process: &Process) -> PeakSummary {
     // Of the largest process of a tree, the kernel kept what was between two samples.
     let watched = process.info.as_ref().and_then(|info| info.watched.as_ref()?.peak_rss_bytes);
     let kernel_bytes = outcome.rss_kernel_bytes.max(watched.and_then(|bytes| i64::try_from(bytes).ok()));

@@ -21,6 +21,9 @@ pub(super) enum FormatArg {
     Csv,
     /// For reports
     Md,
+    /// For pipelines: `check` alone has it
+    #[value(skip)]
+    Junit,
 }
 
 /// When to colour text.
@@ -170,11 +173,16 @@ impl Common {
     pub(super) fn format(&self) -> render::Format {
         match self.format {
             _ if self.json => render::Format::Json,
-            FormatArg::Text => render::Format::Text,
+            FormatArg::Text | FormatArg::Junit => render::Format::Text,
             FormatArg::Json => render::Format::Json,
             FormatArg::Csv => render::Format::Csv,
             FormatArg::Md => render::Format::Markdown,
         }
+    }
+
+    /// Whether the output is JUnit's, which is no [`render::Format`].
+    pub(super) fn is_junit(&self) -> bool {
+        self.format == FormatArg::Junit && !self.json
     }
 
     /// The part of the process's trace that `--start` and `--end` mean.

@@ -1,8 +1,10 @@
 //! The command line: arguments, then load → replay → analysis → render. A file for each subcommand.
 //!
-//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 2 an error.
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 from `check` alone, a
+//! budget exceeded, 2 an error.
 
 mod arguments;
+mod check;
 mod compare;
 mod export;
 mod import;
@@ -10,7 +12,9 @@ mod leaks;
 mod output;
 mod peaks;
 mod phases;
+mod plan;
 mod plot;
+mod quantity;
 mod query;
 mod ranks;
 mod schema;
@@ -49,6 +53,10 @@ enum Command {
     Leaks(leaks::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
+    /// The largest batch, or other size, that fits into a budget of memory
+    Plan(plan::Args),
+    /// Whether a run keeps to its budgets; the exit code is 1 where it does not
+    Check(check::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
     /// Draw an SVG
@@ -65,6 +73,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Check(args) => return exit_code(check::run(&args)),
         Command::Summary(args) => summary::run(&args),
         Command::Timeline(args) => timeline::run(&args),
         Command::Peaks(args) => peaks::run(&args),
@@ -73,14 +82,19 @@ pub fn main() -> ExitCode {
         Command::Sites(args) => sites::run(&args),
         Command::Leaks(args) => leaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
+    exit_code(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // A reader that has seen enough (`| head`) is no error.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

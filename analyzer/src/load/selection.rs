@@ -172,7 +172,9 @@ const MAX_NAMED_RANKS: usize = 8;
 
 /// Ranks below the world size that the processes tell of which there is nothing.
 fn missing_ranks(processes: &[Process], unreadable: &[(ProcessId, String)]) -> Vec<u32> {
-    let told = processes.iter().filter_map(|process| process.info.as_ref()?.world_size).max();
+    // Of recordings of other tools, a file for each rank, those are meant that the user named.
+    let of_trace = processes.iter().filter(|process| process.trace().is_some());
+    let told = of_trace.filter_map(|process| process.info.as_ref()?.world_size).max();
     let has = |rank: &u32| {
         processes.iter().any(|process| process.id.rank == *rank)
             || unreadable.iter().any(|(id, _)| id.rank == *rank)

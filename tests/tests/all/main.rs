@@ -4,6 +4,7 @@
 
 mod alerting;
 mod c_api;
+mod check;
 mod clock_step;
 mod command_line;
 mod compare;
@@ -33,6 +34,7 @@ mod merging;
 mod merging_killed;
 mod mutations;
 mod nvidia_smi;
+mod plan;
 mod ranks;
 mod recording;
 mod recovery_killed;

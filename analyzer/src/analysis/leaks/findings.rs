@@ -193,6 +193,7 @@ impl LeakObserver {
             return Ok((Vec::new(), Vec::new()));
         }
         let names = Rows::new(process).site_names()?;
+        let paths = Rows::new(process).module_names()?;
         let total = |device: i16| {
             let is_it = |growth: &&Growth| growth.device == device && growth.curve == GrowthCurve::Allocated;
             growths.iter().find(is_it)
@@ -204,7 +205,7 @@ impl LeakObserver {
         let mut groups: BTreeMap<(i16, SiteKey), (Vec<i64>, Option<String>)> = BTreeMap::new();
         for course in courses.into_iter().filter(|course| shows(course.device)) {
             let name = names.get(&course.site).cloned();
-            let module = name.as_deref().map(|name| SiteKey::Module(module_of(name)));
+            let module = name.as_deref().map(|name| SiteKey::Module(module_of(name, &paths).to_owned()));
             for key in std::iter::once(SiteKey::Site(name)).chain(module) {
                 let zeros = || (vec![0; course.bytes.len()], course.phase.clone());
                 let group = groups.entry((course.device, key)).or_insert_with(zeros);

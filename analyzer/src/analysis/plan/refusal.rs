@@ -1,0 +1,56 @@
+//! Why nothing is planned.
+
+use crate::analysis::fit::Refusal;
+
+/// Why nothing is planned.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanRefusal {
+    /// The points do not bear a fit.
+    #[error("no plan: {0}")]
+    Fit(#[from] Refusal),
+
+    /// Nobody says how large the run's key was.
+    #[error(
+        "`{run}` does not tell its {key}: neither its steps nor its configuration do; say it with --values, one for \
+         each run"
+    )]
+    NoValue {
+        /// The run.
+        run: String,
+        /// The key.
+        key: String,
+    },
+
+    /// Not a size.
+    #[error("{value} is no size; expected a number above 0")]
+    BadValue {
+        /// What was said.
+        value: f64,
+    },
+
+    /// Values for other runs than there are.
+    #[error("--values has {values} values, and there are {runs} runs; expected one for each")]
+    ValueCount {
+        /// Values.
+        values: usize,
+        /// Runs.
+        runs: usize,
+    },
+
+    /// Runs of which different things were measured.
+    #[error(
+        "the peaks of `{run}` and `{other}` are not of the same thing: one was allocated on an accelerator, or on the \
+         host, and the other is something else"
+    )]
+    MixedMeasures {
+        /// The first run.
+        run: String,
+        /// One that does not go with it.
+        other: String,
+    },
+
+    /// Nobody says how much memory there is.
+    #[error("the memory of the device was not recorded, or differs; say the budget with --budget 40GiB")]
+    NoBudget,
+}
