@@ -4,6 +4,7 @@
 
 mod arguments;
 mod compare;
+mod estimate;
 mod export;
 mod import;
 mod output;
@@ -45,6 +46,8 @@ enum Command {
     Sites(sites::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
+    /// What a described model holds in training; or the modules of a run, beside what was measured
+    Estimate(estimate::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
     /// Draw an SVG
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Estimate(args) => estimate::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Import(args) => import::run(&args),
