@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use super::arguments::Common;
 use super::output;
 use crate::error::Error;
-use crate::estimate::{Device, Model, Overrides, device_named, estimate, is_model_description};
+use crate::estimate::{
+    DataType, Device, Model, ModuleOptions, Optimizer, Overrides, device_named, estimate,
+    is_model_description, module_estimate,
+};
 use crate::render::{self, Format};
 
 /// Rows shown unless asked otherwise.
@@ -49,8 +52,51 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     match description(&args.common.run)? {
         Some((path, text)) => of_description(args, path, &text),
-        None => bail!("not yet"),
+        None => of_run(args),
     }
+}
+
+fn of_run(args: &Args) -> Result<()> {
+    let common = &args.common;
+    if args.checkpoint_segments.is_some() || args.sequence.is_some() || args.parts {
+        bail!(
+            "--checkpoint-segments, --sequence and --parts are for the description of a model, not for a run"
+        );
+    }
+    let dtype = args.autocast.as_deref().filter(|name| *name != "none").or(args.dtype.as_deref());
+    let options = ModuleOptions {
+        batch: args.batch,
+        dtype: dtype.map(|name| DataType::floating("--dtype", name)).transpose()?,
+        optimizer: args.optimizer.as_deref().map(Optimizer::named).transpose()?,
+        device: args.on,
+    };
+    let source = common.open()?;
+    let selection = common.selection();
+    let mut found = Vec::new();
+    for process in &source.processes {
+        let modules = module_estimate(process, options, |device| selection.shows_device(device))?;
+        found.extend(modules.map(|modules| (process.id, modules)));
+    }
+    common.warn(&source.warnings());
+    if found.is_empty() {
+        let what = "modules: they are recorded by `tidegauge.attach`".to_owned();
+        return Err(Error::Nothing { what, path: source.path }.into());
+    }
+    let format = common.format();
+    if !matches!(format, Format::Text | Format::Markdown) {
+        let top = common.top.unwrap_or(usize::MAX);
+        return output::emit(common, &render::modules_table(&found, top, false).render(format));
+    }
+    let mut text = String::new();
+    for one in &found {
+        let table = render::modules_table(std::slice::from_ref(one), common.top.unwrap_or(DEFAULT_TOP), true);
+        text += &format!("{}\n{}\n", render::modules_headline(one.0, &one.1), table.render(format));
+        for line in render::modules_findings(&one.1) {
+            text += &format!("{line}\n");
+        }
+        text.push('\n');
+    }
+    output::emit(common, &format!("{}\n", text.trim_end()))
 }
 
 /// The one file that describes a model, by its content.

@@ -67,4 +67,12 @@ impl Function {
         let name = if name == "swish" { "silu" } else { name };
         FUNCTIONS.into_iter().find(|function| function.name == name)
     }
+
+    /// Of the module of that class: `LeakyReLU` for `leaky_relu`.
+    #[must_use]
+    pub(super) fn of_module(class: &str) -> Option<Self> {
+        let class = class.to_lowercase();
+        let is_it = |function: &Function| function.name.replace('_', "") == class;
+        FUNCTIONS.into_iter().find(is_it)
+    }
 }

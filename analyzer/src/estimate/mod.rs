@@ -3,7 +3,8 @@
 //! [`Model::read`] reads MODEL.json, [`estimate`] walks through its layers once, forward: shapes go along, each layer
 //! tells a tape which tensors autograd keeps. Parameters, buffers, gradients and optimizer state are exact; what is kept
 //! for backward follows torch's own rules. Not counted are gradients of activations, temporaries, workspaces of
-//! libraries and what the allocator rounds up.
+//! libraries and what the allocator rounds up. [`module_estimate`] does it from the modules of a recorded run, beside
+//! which stands what was measured.
 
 mod data_type;
 mod error;
@@ -15,6 +16,7 @@ mod layer;
 mod layer_file;
 mod model;
 mod model_file;
+mod modules;
 mod optimizer;
 mod rules;
 mod tape;
@@ -30,4 +32,8 @@ pub use layer::{
 };
 pub use model::{Device, Dimension, Input, Loss, Model, Overrides, Training};
 pub use model_file::{MOST_BYTES, device_named, is_model_description};
+pub use modules::{MeasuredModule, ModuleEstimate, ModuleFigures, ModuleOptions, module_estimate};
 pub use optimizer::Optimizer;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod cells;
 mod comparison;
 mod estimate;
+mod modules;
 mod sites;
 mod summary_json;
 mod summary_text;
@@ -13,6 +14,7 @@ pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
 pub use comparison::{changed_holders_table, comparison_table, comparison_text};
 pub use estimate::{estimate_table, estimate_text, replacement_table};
+pub use modules::{modules_findings, modules_headline, modules_table};
 pub use sites::sites_table;
 pub use summary_json::summary_json;
 pub(crate) use summary_text::device_name;

@@ -78,19 +78,21 @@ impl Tape<'_> {
 
     fn scores(&mut self, of: &Projected, layer: &Attention) -> Result<Tensor> {
         let requires_grad = of.query.requires_grad;
-        // On the CPU the fused kernel knows no dropout.
-        let is_fused = layer.scores == Scores::Flash && (self.is_cuda() || layer.dropout == 0.0);
         let dtype = of.query.dtype;
+        // The CPU's fused kernel knows no dropout, CUDA's no `float64`.
+        let is_possible = if self.is_cuda() { dtype != DataType::Float64 } else { layer.dropout == 0.0 };
+        let is_fused = layer.scores == Scores::Flash && is_possible;
         let output = self.tensor(&[of.batch, of.length, of.width], dtype, requires_grad)?;
         if !requires_grad {
             return Ok(output);
         }
         if is_fused {
-            // Queries, keys and values as they are, the result, and a `float32` for each query and head.
+            // Queries, keys and values as they are, the result, and a number for each query and head.
             for one in [&of.query, &of.key, &of.value, &output] {
                 self.save(one)?;
             }
-            let sums = self.tensor(&[of.batch, of.heads, of.length], DataType::Float32, false)?;
+            let precise = if dtype == DataType::Float64 { dtype } else { DataType::Float32 };
+            let sums = self.tensor(&[of.batch, of.heads, of.length], precise, false)?;
             self.save(&sums)?;
             return Ok(output);
         }
