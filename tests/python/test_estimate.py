@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -532,3 +533,77 @@ def test_standard_against_replacement(tmp_path: pathlib.Path) -> None:
             assert row["input_bytes"] == 128 * inputs * 4
             assert row["output_bytes"] == 128 * outputs * 4
             assert row["intermediate_bytes"] == 128 * rank * 4 * terms
+
+
+PROGRAM = """
+import sys
+import torch, tidegauge as tg
+from torch import nn
+
+torch.manual_seed(0)
+model = nn.Sequential(
+    nn.Embedding(50, 32), nn.LayerNorm(32), nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32), nn.ReLU(),
+    nn.Dropout(0.1), nn.Linear(32, 50), nn.Softsign(),
+)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+tg.start(sys.argv[1])
+tg.attach(model, optimizer)
+for number in range(3):
+    # The first batch is of another size than those after it.
+    size = 8 if number else 4
+    with tg.step(number, batch_size=size):
+        tokens = torch.randint(0, 50, (size, 16))
+        with tg.span("forward"):
+            loss = model(tokens).sum()
+        with tg.span("backward"):
+            loss.backward()
+        with tg.span("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
+tg.stop()
+"""
+
+
+def test_modules_of_a_run_beside_what_was_measured(tmp_path: pathlib.Path) -> None:
+    package = ROOT / "recorder" / "python" / "python"
+    if not list((package / "tidegauge").glob("_native*.so")):
+        pytest.skip("the Python package is not built: make python")
+    run = tmp_path / "run"
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    for name in [name for name in environment if name.startswith("TIDEGAUGE") and name != "TIDEGAUGE_CACHE"]:
+        del environment[name]
+    subprocess.run([sys.executable, "-c", PROGRAM, run], check=True, env=environment, timeout=300)
+    rows = {row["module"]: row for row in tidegauge(run)}
+    total = rows.pop("total")
+    model = nn.Sequential(
+        nn.Embedding(50, 32), nn.LayerNorm(32), nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32), nn.ReLU(),
+        nn.Dropout(0.1), nn.Linear(32, 50), nn.Softsign(),
+    )  # fmt: skip
+    for name, module in model.named_children():
+        row = rows[f"Sequential.{name}"]
+        own = numbers(module.parameters())
+        assert (row["parameters"], row["parameter_bytes"]) == own
+        assert row["gradient_bytes"] == row["measured_gradient_bytes"] == own[1]
+        assert row["optimizer_bytes"] == own[1]  # momentum, found by the state that SGD has
+    assert (total["parameters"], total["parameter_bytes"]) == numbers(model.parameters())
+    for what in ("parameter_bytes", "gradient_bytes", "optimizer_bytes"):
+        assert total[what] == total[f"measured_{what}"]
+    # Of 8 samples, not of the first step's 4. In a chain all that is kept is known from the shapes.
+    assert rows["Sequential.0"]["output_bytes"] == 8 * 16 * 32 * 4
+    kept = {name: row["activation_bytes"] for name, row in rows.items()}
+    measured = {name: row["measured_activation_bytes"] for name, row in rows.items()}
+    # What forward gave to `sum` is alive at its end as the program's own variable of no use.
+    tokens_in = torch.randint(0, 50, (8, 16))
+    truth = saved_bytes(model, lambda: model(tokens_in)) - tokens_in.nbytes
+    print(f"kept {total['activation_bytes']}, measured {total['measured_activation_bytes']}, saved {truth}")
+    assert total["activation_bytes"] == truth
+    for name in [f"Sequential.{number}" for number in range(8)]:
+        assert kept[name] == measured[name], name
+
+
+def test_a_run_takes_no_options_of_a_description(tmp_path: pathlib.Path) -> None:
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    line = [target / "debug" / "tidegauge", "estimate", tmp_path, "--parts"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "are for the description of a model" in done.stderr
