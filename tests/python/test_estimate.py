@@ -341,6 +341,10 @@ def frozen(model: Any, parts: tuple[int, ...]) -> Any:
     return model
 
 
+#: Of these other element types are tested too.
+SEVERAL = ["perceptron", "convolutions", "encoder without dropout", "gpt, scores flash", "embeddings"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_models_hold_what_torch_says(name: str, tmp_path: pathlib.Path) -> None:
     description, build, batch = MODELS[name]
@@ -361,7 +365,7 @@ def test_models_hold_what_torch_says(name: str, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-@pytest.mark.parametrize("name", ["perceptron", "convolutions", "encoder without dropout", "gpt, scores flash", "embeddings"])
+@pytest.mark.parametrize("name", SEVERAL)
 def test_other_element_types(name: str, dtype: str, tmp_path: pathlib.Path) -> None:
     description, build, batch = MODELS[name]
     model, x = build().to(getattr(torch, dtype)), batch()
@@ -372,7 +376,7 @@ def test_other_element_types(name: str, dtype: str, tmp_path: pathlib.Path) -> N
     assert total["activation_bytes"] == saved_bytes(model, lambda: model(x))
 
 
-@pytest.mark.parametrize("name", ["perceptron", "convolutions", "gpt, scores flash", "embeddings", "encoder without dropout"])
+@pytest.mark.parametrize("name", SEVERAL)
 def test_autocast(name: str, tmp_path: pathlib.Path) -> None:
     description, build, batch = MODELS[name]
     model, x = build(), batch()

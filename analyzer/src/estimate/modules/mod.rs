@@ -97,10 +97,9 @@ pub fn module_estimate(
     let measured = measure(process, shows)?;
     let batch = batch.or(measured.batch_size);
     let rows = if options.batch == batch { rows } else { rows::read(process, batch)? };
-    let device = options.device.unwrap_or_else(|| match measured.device {
-        Some(device) if device >= 0 => Device::Cuda,
-        _ => Device::Cpu,
-    });
+    let is_measured_on_accelerator = measured.device.is_some_and(|device| device >= 0);
+    let recorded = if is_measured_on_accelerator { Device::Cuda } else { Device::Cpu };
+    let device = options.device.unwrap_or(recorded);
     // One that keeps something for each parameter; SGD does with momentum only.
     let recorded = measured.optimizer.as_deref().map(|name| if name == "SGD" { "momentum" } else { name });
     let recorded = recorded.and_then(|name| Optimizer::named(name).ok());
