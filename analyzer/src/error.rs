@@ -122,6 +122,16 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The description of a model makes no sense.
+    #[error("{source}: {}", path.display())]
+    Model {
+        /// What is wrong, and where in it.
+        #[source]
+        source: crate::estimate::ModelError,
+        /// The file.
+        path: PathBuf,
+    },
+
     /// Several paths that are not the recordings of one run.
     #[error("several paths are files of one run, one for each rank; a trace folder stands alone: {}", path.display())]
     SeveralRuns {

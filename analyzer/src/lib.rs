@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod cli;
 mod error;
+pub mod estimate;
 pub mod export;
 pub mod foreign;
 pub mod import;

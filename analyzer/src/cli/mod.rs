@@ -6,6 +6,7 @@
 mod arguments;
 mod check;
 mod compare;
+mod estimate;
 mod export;
 mod import;
 mod leaks;
@@ -57,6 +58,8 @@ enum Command {
     Plan(plan::Args),
     /// Whether a run keeps to its budgets; the exit code is 1 where it does not
     Check(check::Args),
+    /// What a described model holds in training; or the modules of a run, beside what was measured
+    Estimate(estimate::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
     Query(query::Args),
     /// Draw an SVG
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Leaks(args) => leaks::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Estimate(args) => estimate::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Import(args) => import::run(&args),

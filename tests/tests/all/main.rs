@@ -10,6 +10,7 @@ mod command_line;
 mod compare;
 mod damage;
 mod demo;
+mod estimate;
 mod export;
 mod export_laws;
 mod exports;
