@@ -6,6 +6,7 @@ use tidegauge_schemas::metrics;
 
 use super::categories::{CategoryRules, CategorySums, CategoryTotal, Kind, Labeller, Labels};
 use super::hints::{Hint, HintContext, LiveAtPeak, hints};
+use super::leaks::{LeakObserver, LeakOptions};
 use super::live_set::LiveSetAt;
 use super::summary::{NamedCategory, Summarized, summarize};
 use crate::error::Result;
@@ -21,7 +22,10 @@ pub(super) fn explained(
 ) -> Result<(Summarized, Vec<Hint>)> {
     let mut labeller = Labeller::new(process, &CategoryRules::default())?;
     let mut rss_by_pid = RssByPid { window, highest: BTreeMap::new() };
-    let mut found = summarize(process, window, shows, &mut (&mut labeller, &mut rss_by_pid))?;
+    let mut growth = LeakObserver::new(window);
+    let mut observers = (&mut labeller, (&mut rss_by_pid, &mut growth));
+    let mut found = summarize(process, window, shows, &mut observers)?;
+    found.summary.growth = Some(growth.finish(process, LeakOptions::default(), shows)?);
     let labels = labeller.finish(&found.outcome);
     let live = live_at_peaks(process, &found.outcome, &labels, shows)?;
     for device in &mut found.summary.devices {

@@ -11,6 +11,7 @@ use super::device_use::{DeviceUse, DeviceUses};
 use super::explanation::explained;
 use super::hints::Hint;
 use super::holders::{Holder, HoldersAtPeak};
+use super::leaks::ProcessGrowth;
 use super::phase_table::{PhaseRow, PhaseTable};
 use super::rank_spread::{RankSpread, rank_spread};
 use crate::error::{Result, described};
@@ -147,6 +148,8 @@ pub struct ProcessSummary {
     pub steps: StepDigest,
     /// When an allocation failed first, nanoseconds since 1970.
     pub first_oom_nanos: Option<i64>,
+    /// What grows; `None` where that was not asked for.
+    pub growth: Option<ProcessGrowth>,
 }
 
 /// A run.
@@ -344,6 +347,7 @@ pub(super) fn summarize(
         phases: phases.finish(&outcome).into_iter().filter(|row| row.device().is_none_or(shows)).collect(),
         steps,
         first_oom_nanos: first_oom.nanos,
+        growth: None,
     };
     Ok(Summarized { summary, warnings, outcome })
 }

@@ -213,7 +213,7 @@ fn sites_table(heading: &str, unit: Unit, growths: &[SiteGrowth], top: usize) ->
     table
 }
 
-fn headline(process: &ProcessGrowth) -> String {
+pub(super) fn headline(process: &ProcessGrowth) -> String {
     let of = |growth: &Growth| format!("{} {}", device_name(growth.device), growth.curve.as_str());
     let with = |verdict: GrowthVerdict| {
         let of_it = process.growths.iter().filter(|growth| growth.verdict == verdict);
@@ -237,7 +237,7 @@ fn headline(process: &ProcessGrowth) -> String {
     }
 }
 
-fn sentences(process: &ProcessGrowth) -> Vec<String> {
+pub(super) fn sentences(process: &ProcessGrowth) -> Vec<String> {
     let unit = process.unit.as_str();
     let rate = |bytes: f64| units::signed_bytes(bytes.round() as i64);
     let sentence = |growth: &Growth| {

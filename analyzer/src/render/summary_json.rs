@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tidegauge_schemas::process::Ended;
 
 use super::hints::hint_text;
+use super::leaks::leaks_table;
 use super::tables::phases_table;
 use crate::analysis::{
     CurveSpread, DeviceSummary, DeviceUse, NamedCategory, OfRank, PeakSummary, ProcessSummary, RankSpread,
@@ -35,6 +36,7 @@ pub fn summary_json(summary: &Summary) -> Value {
         "phases": processes.iter().flat_map(phases_json).collect::<Vec<_>>(),
         "ranks": summary.ranks.as_ref().map(|ranks| ranks_json(ranks, processes)),
         "steps": steps_json(processes),
+        "growth": growth_json(processes),
         "hints": summary.hints.iter().map(|of| hint_text(&of.hint)).collect::<Vec<_>>(),
         "warnings": summary.warnings,
     })
@@ -136,6 +138,12 @@ fn steps_json(processes: &[ProcessSummary]) -> Value {
         })
     };
     processes.iter().map(of_one).collect()
+}
+
+fn growth_json(processes: &[ProcessSummary]) -> Vec<Value> {
+    let grown: Vec<_> = processes.iter().filter_map(|process| process.growth.clone()).collect();
+    // Who grows is for `leaks`.
+    leaks_table(&grown, 0).json()
 }
 
 fn device_json(process: &ProcessSummary, device: &DeviceSummary) -> Value {

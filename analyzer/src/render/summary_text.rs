@@ -7,6 +7,7 @@ use tidegauge_schemas::process::Watched;
 
 use super::cells::{Cell, Format, Table, printable};
 use super::hints::hint_text;
+use super::leaks;
 use super::ranks::ranks_text;
 use super::units::{bytes, duration};
 use crate::analysis::{
@@ -94,6 +95,19 @@ impl Writer {
             self.categories(out, device);
         }
         self.phases(out, process);
+        self.growth(out, process);
+    }
+
+    /// Whether it leaks.
+    fn growth(&self, out: &mut String, process: &ProcessSummary) {
+        let Some(growth) = process.growth.as_ref().filter(|growth| !growth.growths.is_empty()) else {
+            return;
+        };
+        self.heading(out, "Growth");
+        let mark = if self.format == Format::Markdown { "-" } else { " " };
+        for line in std::iter::once(leaks::headline(growth)).chain(leaks::sentences(growth)) {
+            let _ = writeln!(out, "{mark} {}", printable(&line));
+        }
     }
 
     fn facts(&self, out: &mut String, summary: &Summary, process: &ProcessSummary) {
