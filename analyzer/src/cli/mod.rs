@@ -5,6 +5,7 @@
 mod arguments;
 mod compare;
 mod export;
+mod fragmentation;
 mod import;
 mod output;
 mod peaks;
@@ -43,6 +44,8 @@ enum Command {
     Steps(steps::Args),
     /// Site by site, or operator by operator: calls, memory of its own and with what it called
     Sites(sites::Args),
+    /// What is reserved and not in use: over time, at the peaks, at failed allocations; the largest hole; a map
+    Fragmentation(fragmentation::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Phases(args) => phases::run(&args),
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
+        Command::Fragmentation(args) => fragmentation::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
+use tidegauge_schemas::layout::ProcessId;
 
 use super::units;
 
@@ -145,6 +146,25 @@ impl Table {
             |&(key, heading): &(&str, &str)| Column { key: key.to_owned(), heading: heading.to_owned() };
         let columns = columns.iter().map(column).collect();
         Self { columns, rows: Vec::new() }
+    }
+
+    /// The same rows with the process that they are of in the first two columns, which people are shown only where there
+    /// are several.
+    #[must_use]
+    pub fn of_process(mut self, id: ProcessId, is_one_of_several: bool) -> Self {
+        let heading = |heading: &str| if is_one_of_several { heading.to_owned() } else { String::new() };
+        let columns = [("rank", heading("Rank")), ("process", heading("Process"))];
+        let columns = columns.map(|(key, heading)| Column { key: key.to_owned(), heading });
+        self.columns.splice(0..0, columns);
+        for row in &mut self.rows {
+            row.splice(0..0, [Cell::Count(i64::from(id.rank)), Cell::Count(i64::from(id.process))]);
+        }
+        self
+    }
+
+    /// Adds the rows of a table with the same columns.
+    pub fn append(&mut self, other: Self) {
+        self.rows.extend(other.rows);
     }
 
     /// In that format; text ends with a newline.

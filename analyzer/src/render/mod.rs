@@ -2,6 +2,9 @@
 
 mod cells;
 mod comparison;
+mod fragmentation;
+mod oom;
+mod segment_map;
 mod sites;
 mod summary_json;
 mod summary_text;
@@ -11,6 +14,8 @@ mod units;
 pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
 pub use comparison::{changed_holders_table, comparison_table, comparison_text};
+pub use fragmentation::{fragmentation_pools_table, fragmentation_table, fragmentation_text};
+pub use segment_map::{segment_map_table, segment_map_text};
 pub use sites::sites_table;
 pub use summary_json::summary_json;
 pub(crate) use summary_text::device_name;
