@@ -33,6 +33,9 @@ pub use fragmentation::{
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
+pub use oom::{
+    Cause, Evidence, FloorGrowth, HostKill, Oom, OomHolder, Ooms, ProcessRss, Reading, Remedy, host_kills, ooms,
+};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};

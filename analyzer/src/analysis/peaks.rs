@@ -139,7 +139,7 @@ fn group(
     groups
 }
 
-fn module_of(site: &str) -> String {
+pub(super) fn module_of(site: &str) -> String {
     site.rsplit_once('.').map_or(site, |(module, _)| module).to_owned()
 }
 

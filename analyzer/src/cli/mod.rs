@@ -7,6 +7,7 @@ mod compare;
 mod export;
 mod fragmentation;
 mod import;
+mod oom;
 mod output;
 mod peaks;
 mod phases;
@@ -46,6 +47,8 @@ enum Command {
     Sites(sites::Args),
     /// What is reserved and not in use: over time, at the peaks, at failed allocations; the largest hole; a map
     Fragmentation(fragmentation::Args),
+    /// Why memory ran out: what was asked, what was free, who held the rest, what would have helped
+    Oom(oom::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
         Command::Fragmentation(args) => fragmentation::run(&args),
+        Command::Oom(args) => oom::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),

@@ -15,6 +15,7 @@ pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};
 pub use comparison::{changed_holders_table, comparison_table, comparison_text};
 pub use fragmentation::{fragmentation_pools_table, fragmentation_table, fragmentation_text};
+pub use oom::{oom_table, oom_text};
 pub use segment_map::{segment_map_table, segment_map_text};
 pub use sites::sites_table;
 pub use summary_json::summary_json;

@@ -32,6 +32,7 @@ mod merging;
 mod merging_killed;
 mod mutations;
 mod nvidia_smi;
+mod oom;
 mod recording;
 mod recovery_killed;
 mod replay_laws;

@@ -168,7 +168,8 @@ pub(super) fn state_of(device: &DeviceState, map: &SegmentMap, outside_bytes: Op
     MemoryState {
         allocated_bytes: device.allocated_bytes,
         active_bytes: device.active_bytes,
-        reserved_bytes: device.reserved_bytes,
+        // Profilers write 0 of an allocator that reserves nothing.
+        reserved_bytes: device.reserved_bytes.filter(|bytes| device.device >= 0 || *bytes > 0),
         map: (device.has_segments() || !map.is_empty()).then(figures),
         outside_bytes,
     }
