@@ -12,8 +12,8 @@ mod live_set;
 mod noise_band;
 mod oom;
 mod peaks;
-mod places;
 mod phase_table;
+mod places;
 mod run_figures;
 mod series_set;
 mod sites;
@@ -27,14 +27,15 @@ pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict,
 pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use fragmentation::{
-    Basis, BlockState, Fragmentation, MapFigures, MappedBlock, MappedSegment, MemoryMoment, MemoryState, MomentKind,
-    PoolMemory, SizeClass, fragmentation, segment_map,
+    Basis, BlockState, Fragmentation, MapFigures, MappedBlock, MappedSegment, MemoryMoment, MemoryState,
+    MomentKind, PoolMemory, SizeClass, fragmentation, segment_map,
 };
 pub use holders::{Holder, HoldersAtPeak};
 pub use live_moments::{LiveMoment, LiveMoments, Moment, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use oom::{
-    Cause, Evidence, FloorGrowth, HostKill, Oom, OomHolder, Ooms, ProcessRss, Reading, Remedy, host_kills, ooms,
+    Cause, Evidence, FloorGrowth, HostKill, Oom, OomHolder, Ooms, ProcessRss, Reading, Remedy, host_kills,
+    ooms,
 };
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
@@ -44,6 +45,4 @@ pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{DeviceSummary, NamedHolder, PeakSummary, ProcessSummary, StepDigest, Summary, summary};
-pub use timeline::{
-    Band, Curve, DEFAULT_BUCKETS, PeakMark, Timeline, timeline, timeline_on_node,
-};
+pub use timeline::{Band, Curve, DEFAULT_BUCKETS, PeakMark, Timeline, timeline, timeline_on_node};

@@ -5,8 +5,8 @@
 
 use tidegauge_schemas::{CheckpointKind, metrics};
 
-use super::series_set::{SeriesSet, Spread};
 use super::Series;
+use super::series_set::{SeriesSet, Spread};
 use crate::error::Result;
 use crate::load::{Process, Rows, SampleRow};
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};

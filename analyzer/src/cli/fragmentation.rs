@@ -152,7 +152,13 @@ fn fragmentation(args: &Args, source: &Source, process: &Process) -> Result<Frag
     Ok(found)
 }
 
-fn map(args: &Args, source: &Source, process: &Process, found: &Fragmentation, kind: MomentKind) -> Result<()> {
+fn map(
+    args: &Args,
+    source: &Source,
+    process: &Process,
+    found: &Fragmentation,
+    kind: MomentKind,
+) -> Result<()> {
     let common = &args.common;
     if kind != MomentKind::Allocated && (args.at.is_some() || args.step.is_some()) {
         bail!("--at and --step choose the moment of the map themselves: `--map` alone");

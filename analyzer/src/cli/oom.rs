@@ -38,7 +38,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let text = match format {
         Format::Json | Format::Csv => render::oom_table(&ooms, &kills).render(format),
         _ if ooms.is_empty() && kills.is_empty() => {
-            "no allocation failed, and nothing was killed for want of memory, as far as was recorded\n".to_owned()
+            "no allocation failed, and nothing was killed for want of memory, as far as was recorded\n"
+                .to_owned()
         }
         format => {
             let top = common.top.unwrap_or(DEFAULT_TOP);

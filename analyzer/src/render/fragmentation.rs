@@ -121,7 +121,12 @@ pub fn fragmentation_pools_table<'a>(
 /// A process's fragmentation in text or Markdown: in words, at moments, pool by pool at the peak. `asked` names the moment
 /// where it is not the peak of allocated.
 #[must_use]
-pub fn fragmentation_text(found: &Fragmentation, asked: Option<&str>, format: Format, style: Style) -> String {
+pub fn fragmentation_text(
+    found: &Fragmentation,
+    asked: Option<&str>,
+    format: Format,
+    style: Style,
+) -> String {
     let mut out = String::new();
     let mut devices: Vec<i16> = found.moments.iter().map(|moment| moment.device).collect();
     devices.dedup();
@@ -178,7 +183,8 @@ fn headline(moment: &MemoryMoment, origin_nanos: i64, asked: Option<&str>) -> St
     let mut line = format!("{}: ", device_name(moment.device));
     line += &match (state.reserved_bytes, state.unused_bytes()) {
         (Some(reserved), Some(unused)) => {
-            let share = unused_share(moment).map(|share| format!(" ({:.1} %)", share * 100.0)).unwrap_or_default();
+            let share =
+                unused_share(moment).map(|share| format!(" ({:.1} %)", share * 100.0)).unwrap_or_default();
             format!("{} reserved, of which {}{share} not allocated, ", bytes(reserved), bytes(unused))
         }
         _ => format!("{} allocated, reserved not known, ", bytes(state.allocated_bytes)),

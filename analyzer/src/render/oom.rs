@@ -164,7 +164,8 @@ pub fn oom_text(ooms: &[Oom], kills: &[HostKill], top: usize, format: Format, st
     }
     of_process.reverse();
     let mut earlier: Vec<&Oom> = caught;
-    let is_told = |oom: &Oom| of_process.iter().any(|told| (told.process, told.number) == (oom.process, oom.number));
+    let is_told =
+        |oom: &Oom| of_process.iter().any(|told| (told.process, told.number) == (oom.process, oom.number));
     earlier.extend(fatal.iter().filter(|oom| !is_told(oom)));
     earlier.sort_by_key(|oom| (oom.process, oom.number));
     let writer = Writer { top, format, style };
@@ -233,7 +234,11 @@ impl Writer {
         self.heading(out, &heading);
         self.list(out, "What happened", &happened(oom));
         let contributing: Vec<&str> = oom.contributing.iter().map(|cause| cause_name(*cause)).collect();
-        let also = if contributing.is_empty() { String::new() } else { format!("; also {}", contributing.join(", ")) };
+        let also = if contributing.is_empty() {
+            String::new()
+        } else {
+            format!("; also {}", contributing.join(", "))
+        };
         self.list(out, &format!("Why: {}{also}", cause_name(oom.cause)), &why(oom));
         let help: Vec<String> = oom.remedies.iter().map(|remedy| remedy_text(remedy, oom)).collect();
         self.list(out, "What would have helped", &help);
@@ -245,7 +250,11 @@ impl Writer {
     }
 
     fn kill(&self, out: &mut String, kill: &HostKill) {
-        let said = if kill.is_certain { "killed by the kernel for want of memory" } else { "killed, probably for want of memory" };
+        let said = if kill.is_certain {
+            "killed by the kernel for want of memory"
+        } else {
+            "killed, probably for want of memory"
+        };
         let moment = moment(kill.since_start_nanos, kill.step, kill.phase.as_deref());
         self.heading(out, &format!("{}, host: {said}{moment}", kill.process));
         let mut lines = Vec::new();
@@ -258,14 +267,22 @@ impl Writer {
             lines.push(format!("limit of its control group: {}{}", bytes(limit), peak.unwrap_or_default()));
         }
         if let (Some(total), Some(available)) = (kill.node_total_bytes, kill.node_available_bytes) {
-            lines.push(format!("the node has {}, of which at least {} stayed available", bytes(total), bytes(available)));
+            lines.push(format!(
+                "the node has {}, of which at least {} stayed available",
+                bytes(total),
+                bytes(available)
+            ));
         }
         if let Some(kills) = kill.kills.filter(|kills| *kills > 0) {
             lines.push(format!("the kernel killed {kills} of the control group's processes meanwhile"));
         }
         if let (Some(first), Some(peak)) = (kill.tree_first_bytes, kill.tree_peak_bytes) {
             let growth = bytes((peak - first).max(0));
-            lines.push(format!("its process tree held {} at first and {} at most: {growth} more (sampled, a lower bound)", bytes(first), bytes(peak)));
+            lines.push(format!(
+                "its process tree held {} at first and {} at most: {growth} more (sampled, a lower bound)",
+                bytes(first),
+                bytes(peak)
+            ));
         } else if let Some(peak) = kill.rss_peak_bytes {
             lines.push(format!("it held up to {} resident", bytes(peak)));
         }
@@ -311,7 +328,11 @@ fn happened(oom: &Oom) -> Vec<String> {
     let of_total = oom.device_total_bytes.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
     lines.push(match oom.device_free {
         Some(reading) if reading.age_nanos > 0 => {
-            format!("free: {}{of_total}, {} before (sampled)", bytes(reading.bytes), duration(reading.age_nanos))
+            format!(
+                "free: {}{of_total}, {} before (sampled)",
+                bytes(reading.bytes),
+                duration(reading.age_nanos)
+            )
         }
         Some(reading) => format!("free: {}{of_total}", bytes(reading.bytes)),
         None => format!("free: not known{of_total}"),
@@ -334,7 +355,8 @@ fn happened(oom: &Oom) -> Vec<String> {
     if let Some(site) = &oom.site {
         let frames = oom.frames.iter().skip(1).take(MAX_FRAMES).map(String::as_str);
         let callers: Vec<&str> = frames.filter(|frame| frame != site).collect();
-        let callers = if callers.is_empty() { String::new() } else { format!(", called by {}", callers.join(", ")) };
+        let callers =
+            if callers.is_empty() { String::new() } else { format!(", called by {}", callers.join(", ")) };
         lines.push(format!("asked by {site}{callers}"));
     }
     lines
@@ -417,7 +439,10 @@ fn remedy_text(remedy: &Remedy, oom: &Oom) -> String {
             bytes(*usable_bytes)
         ),
         Remedy::EmptyCache { bytes: cached } => {
-            format!("empty_cache would return {} to the device, for other pools and processes", bytes(*cached))
+            format!(
+                "empty_cache would return {} to the device, for other pools and processes",
+                bytes(*cached)
+            )
         }
         Remedy::LowerBatch { from, to } => format!(
             "a batch of {to} instead of {from}, if all that the step allocates scales with it (estimated; of {} in the step)",
@@ -427,7 +452,10 @@ fn remedy_text(remedy: &Remedy, oom: &Oom) -> String {
             format!("a device of its own: others, and contexts, hold {}", bytes(*others))
         }
         Remedy::StopGrowth { bytes_per_step } => {
-            format!("finding what keeps {} a step; `tidegauge peaks --step` tells who holds what", bytes(*bytes_per_step))
+            format!(
+                "finding what keeps {} a step; `tidegauge peaks --step` tells who holds what",
+                bytes(*bytes_per_step)
+            )
         }
     }
 }
@@ -435,7 +463,11 @@ fn remedy_text(remedy: &Remedy, oom: &Oom) -> String {
 fn kill_help(kill: &HostKill) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(limit) = kill.met_limit_bytes() {
-        let what = if kill.limit_bytes == Some(limit) { "a higher limit of the control group" } else { "a node with more memory" };
+        let what = if kill.limit_bytes == Some(limit) {
+            "a higher limit of the control group"
+        } else {
+            "a node with more memory"
+        };
         lines.push(format!("{what} than {}", bytes(limit)));
     }
     if let [largest, others @ ..] = kill.processes.as_slice()
@@ -451,7 +483,12 @@ fn kill_help(kill: &HostKill) -> Vec<String> {
     }
     if let (Some(growth), true) = (kill.growth_bytes().filter(|growth| *growth > 0), kill.steps > 0) {
         let by_step = growth / kill.steps as i64;
-        lines.push(format!("what grew: {} over {} steps, {} a step", bytes(growth), kill.steps, bytes(by_step)));
+        lines.push(format!(
+            "what grew: {} over {} steps, {} a step",
+            bytes(growth),
+            kill.steps,
+            bytes(by_step)
+        ));
     }
     lines
 }

@@ -75,7 +75,8 @@ pub fn segment_map_text(segments: &[MappedSegment], top: usize) -> String {
     }
     if largest.len() > top {
         let rest = &largest[top..];
-        let sum = |of: fn(&MappedSegment) -> u64| rest.iter().map(|segment| of(segment)).sum::<u64>().cast_signed();
+        let sum =
+            |of: fn(&MappedSegment) -> u64| rest.iter().map(|segment| of(segment)).sum::<u64>().cast_signed();
         let (size_bytes, used_bytes) = (sum(|segment| segment.size_bytes), sum(MappedSegment::used_bytes));
         let free_bytes = size_bytes - used_bytes;
         let _ = writeln!(out, "  ({} more: {}, {} free)", rest.len(), bytes(size_bytes), bytes(free_bytes));
@@ -88,7 +89,8 @@ fn bar(segment: &MappedSegment, scale: u64) -> String {
     let width = (u128::from(segment.size_bytes) * u128::from(BAR) / u128::from(scale)).max(1) as usize;
     let mut shares = vec![[0u64; 3]; width];
     let edge = |number: usize| (u128::from(segment.size_bytes) * number as u128 / width as u128) as u64;
-    let column = |offset: u64| (u128::from(offset) * width as u128 / u128::from(segment.size_bytes.max(1))) as usize;
+    let column =
+        |offset: u64| (u128::from(offset) * width as u128 / u128::from(segment.size_bytes.max(1))) as usize;
     for block in &segment.blocks {
         let kind = match block.state {
             BlockState::Allocated => 0,

@@ -23,7 +23,8 @@ fn ooms(run: &Path) -> Vec<Value> {
 fn leaking_step(trace: TraceBuilder, number: i64) -> TraceBuilder {
     let kept = 1000 + number.cast_unsigned();
     trace.step(number, 0.5, |step| {
-        let forward = |span: TraceBuilder| span.event(EventKind::Alloc, 1, Some(300 * MIB), Some("model.layer.mm"));
+        let forward =
+            |span: TraceBuilder| span.event(EventKind::Alloc, 1, Some(300 * MIB), Some("model.layer.mm"));
         let step = step.span("forward", forward).free(1);
         step.event(EventKind::Alloc, kept, Some(20 * MIB), Some("history.append"))
     })
@@ -37,7 +38,8 @@ fn a_failure_that_hooks_recorded_is_told_once_with_what_was_alive() {
     for number in 0..10 {
         trace = leaking_step(trace, number);
     }
-    let run = trace.step(10, 0.5, |step| step.span("forward", |span| span.oom(100 * MIB))).write(folder.path());
+    let run =
+        trace.step(10, 0.5, |step| step.span("forward", |span| span.oom(100 * MIB))).write(folder.path());
     let found = ooms(&run);
     let [oom] = found.as_slice() else { panic!("the event and the exception are one: {found:?}") };
     assert_eq!((&oom["cause"], &oom["contributing"]), (&json!("growth"), &json!("")));

@@ -98,14 +98,7 @@ pub(super) struct MapAt<'a> {
 impl<'a> MapAt<'a> {
     /// After the event of `device` with that `seq`.
     pub(super) fn new(device: i16, seq: u64, rules: AllocatorRules, names: &'a PoolNames) -> Self {
-        Self {
-            device,
-            seq,
-            map: SegmentMap::new(rules),
-            names,
-            blocks: HashMap::new(),
-            is_done: false,
-        }
+        Self { device, seq, map: SegmentMap::new(rules), names, blocks: HashMap::new(), is_done: false }
     }
 
     /// The segments, by address.

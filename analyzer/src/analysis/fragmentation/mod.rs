@@ -15,12 +15,12 @@ mod segment_map;
 mod tests;
 
 pub use map_at::{BlockState, MappedBlock, MappedSegment};
+pub(super) use moment::Taken;
 pub(super) use moment::named_pools;
 pub use moment::{Basis, MapFigures, MemoryMoment, MemoryState, MomentKind, PoolMemory};
-pub(super) use moment::Taken;
 pub(super) use pass::FragmentationPass;
-pub use rules::SizeClass;
 pub(super) use rules::AllocatorRules;
+pub use rules::SizeClass;
 use tidegauge_schemas::run::Config;
 
 use super::live_moments::Moment;
@@ -62,7 +62,9 @@ pub fn fragmentation(
     let window = match moment {
         Moment::Peak => window,
         // Empty where there is no such step.
-        Moment::Step(step) => step_window(process, step)?.unwrap_or(Window { start_nanos: i64::MAX, end_nanos: i64::MIN }),
+        Moment::Step(step) => {
+            step_window(process, step)?.unwrap_or(Window { start_nanos: i64::MAX, end_nanos: i64::MIN })
+        }
         // Its "peak" is the state that it opens with, that after the last event up to the moment.
         Moment::At(time_nanos) => Window { start_nanos: time_nanos.saturating_add(1), end_nanos: time_nanos },
     };

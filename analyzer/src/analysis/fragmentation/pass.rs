@@ -88,7 +88,11 @@ impl FragmentationPass {
         if !is_opening && device.end.is_start {
             // Only now it is known what the recording opens with.
             device.map.settle();
-            let opened = Taken { state: device.figures(device.end.state), pools: device.map.pools(), ..device.end.clone() };
+            let opened = Taken {
+                state: device.figures(device.end.state),
+                pools: device.map.pools(),
+                ..device.end.clone()
+            };
             device.take_due(&opened);
             device.hold(opened.time_nanos, opened.state, event.device, &mut self.series);
         }

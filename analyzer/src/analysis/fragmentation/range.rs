@@ -189,7 +189,9 @@ impl Range {
     /// Makes an address be of a hole: a block there was freed without its end being recorded, or ends before it.
     fn clear(&mut self, holes: &mut Holes, address: u64) {
         let before = self.pieces.range(..=address).next_back().map(|(start, piece)| (*start, *piece));
-        let Some((start, Piece { size_bytes, requested_bytes: Some(requested_bytes) })) = before else { return };
+        let Some((start, Piece { size_bytes, requested_bytes: Some(requested_bytes) })) = before else {
+            return;
+        };
         self.release(holes, start);
         if start < address {
             // What follows the part that it keeps stays a hole.
@@ -250,7 +252,11 @@ impl Range {
                     // Of a block that is cut the rest is no block any more.
                     let is_whole = piece_end - piece_start == piece.size_bytes;
                     let requested_bytes = piece.requested_bytes.filter(|_| is_whole);
-                    push(&mut pieces, piece_start, Piece { size_bytes: piece_end - piece_start, requested_bytes });
+                    push(
+                        &mut pieces,
+                        piece_start,
+                        Piece { size_bytes: piece_end - piece_start, requested_bytes },
+                    );
                 }
             }
             // Only pages are returned one by one.
@@ -263,8 +269,11 @@ impl Range {
     /// One with the range that begins where it ends.
     pub(super) fn joined(self, next: Self) -> Self {
         let size_bytes = self.size_bytes + next.size_bytes;
-        let (long, short) =
-            if self.pieces.len() >= next.pieces.len() { (self.pieces, next.pieces) } else { (next.pieces, self.pieces) };
+        let (long, short) = if self.pieces.len() >= next.pieces.len() {
+            (self.pieces, next.pieces)
+        } else {
+            (next.pieces, self.pieces)
+        };
         let mut pieces = long;
         pieces.extend(short);
         let is_hole = |piece: Option<&Piece>| piece.is_some_and(|piece| piece.requested_bytes.is_none());

@@ -83,7 +83,8 @@ impl AllocatorRules {
         let max_split = settings.get("max_split_size").and_then(Value::as_i64).filter(|bytes| *bytes > 0);
         rules.max_split_bytes = max_split.unwrap_or(i64::MAX);
         for (number, divisions) in rules.divisions.iter_mut().enumerate() {
-            let told = settings.get("roundup_power2_divisions").and_then(|of| of.get((1u64 << number).to_string()));
+            let told =
+                settings.get("roundup_power2_divisions").and_then(|of| of.get((1u64 << number).to_string()));
             *divisions = told.and_then(Value::as_i64).unwrap_or(0);
         }
         rules
@@ -101,7 +102,13 @@ impl AllocatorRules {
     }
 
     /// Whether of a free block a rest of that size is split off when a block of `rounded_bytes` is cut from it.
-    pub(super) fn splits(&self, class: SizeClass, is_mapped: bool, rounded_bytes: i64, rest_bytes: i64) -> bool {
+    pub(super) fn splits(
+        &self,
+        class: SizeClass,
+        is_mapped: bool,
+        rounded_bytes: i64,
+        rest_bytes: i64,
+    ) -> bool {
         if class == SizeClass::Small || is_mapped {
             rest_bytes >= MIN_BLOCK_BYTES
         } else {
@@ -113,7 +120,9 @@ impl AllocatorRules {
     pub(crate) fn segment_bytes(&self, rounded_bytes: i64) -> i64 {
         match SizeClass::of_request(rounded_bytes) {
             SizeClass::Small => SMALL_SEGMENT_BYTES,
-            SizeClass::Large if self.are_expandable == Some(true) => multiple(rounded_bytes, LARGE_PAGE_BYTES),
+            SizeClass::Large if self.are_expandable == Some(true) => {
+                multiple(rounded_bytes, LARGE_PAGE_BYTES)
+            }
             // Below half of the usual segment one of that size is taken, of which more can come.
             SizeClass::Large if rounded_bytes < LARGE_PAGE_BYTES / 2 => LARGE_PAGE_BYTES,
             SizeClass::Large => multiple(rounded_bytes, SMALL_SEGMENT_BYTES),
@@ -175,7 +184,9 @@ mod tests {
     #[test]
     fn segments_have_the_sizes_of_the_allocator() {
         let plain = AllocatorRules::default();
-        for (rounded, segment) in [(512, 2 << 20), (2 << 20, 20 << 20), (10 << 20, 10 << 20), ((30 << 20) + 512, 32 << 20)] {
+        for (rounded, segment) in
+            [(512, 2 << 20), (2 << 20, 20 << 20), (10 << 20, 10 << 20), ((30 << 20) + 512, 32 << 20)]
+        {
             assert_eq!(plain.segment_bytes(rounded), segment, "{rounded}");
         }
         let expandable = rules(json!({"expandable_segments": true}));

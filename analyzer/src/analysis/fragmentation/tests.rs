@@ -81,7 +81,8 @@ impl Naive {
 
     /// Free memory of segments that have no block in them.
     fn cached(&self) -> i64 {
-        let in_use = |number: usize| self.units.iter().any(|unit| matches!(unit, Unit::Used(of, _) if *of == number));
+        let in_use =
+            |number: usize| self.units.iter().any(|unit| matches!(unit, Unit::Used(of, _) if *of == number));
         self.bytes(|unit| matches!(unit, Unit::Free(number) if !in_use(*number)))
     }
 }
@@ -226,7 +227,8 @@ fn blocks_that_were_there_end_where_the_allocator_would_have_cut_them() {
     let (sums, holes, largest_bytes) = map.totals();
     assert_eq!((holes, largest_bytes), (2, 19 * MIB / 2), "no hole of half a MiB between large blocks");
     assert_eq!(sums.rounding_bytes, MIB / 2 + 700 + 412);
-    let classes: Vec<_> = map.pools().iter().map(|pool| (pool.key.class.as_str(), pool.sums.reserved_bytes)).collect();
+    let classes: Vec<_> =
+        map.pools().iter().map(|pool| (pool.key.class.as_str(), pool.sums.reserved_bytes)).collect();
     assert_eq!(classes, [("small", 2 * MIB), ("large", 20 * MIB)]);
 }
 

@@ -206,7 +206,11 @@ fn causes(known: &Circumstances, evidence: &Evidence) -> Vec<Cause> {
 fn without_cause(known: &Circumstances, evidence: &Evidence) -> Cause {
     let total_bytes = known.device_total_bytes;
     let exceeds_device = evidence.demand_bytes.zip(total_bytes).is_some_and(|(demand, total)| demand > total);
-    if exceeds_device || (known.has_steps && known.requested_bytes.is_some()) { Cause::TooBig } else { Cause::Unknown }
+    if exceeds_device || (known.has_steps && known.requested_bytes.is_some()) {
+        Cause::TooBig
+    } else {
+        Cause::Unknown
+    }
 }
 
 /// What is free would have been enough, alone or with what the device had left.
@@ -263,7 +267,8 @@ fn lower_batch(known: &Circumstances, evidence: &Evidence) -> Option<Remedy> {
     if of_step_bytes <= 0 || missing_bytes >= of_step_bytes {
         return None;
     }
-    let to = (i128::from(from) * i128::from(of_step_bytes - missing_bytes) / i128::from(of_step_bytes)) as i64;
+    let to =
+        (i128::from(from) * i128::from(of_step_bytes - missing_bytes) / i128::from(of_step_bytes)) as i64;
     (1..from).contains(&to).then_some(Remedy::LowerBatch { from, to })
 }
 

@@ -117,7 +117,10 @@ pub fn host_kills(source: &Source) -> Result<Vec<HostKill>> {
     for process in &source.processes {
         let watched = process.info.as_ref().and_then(|info| info.watched.as_ref());
         let of_watched = watched.map(|watched| {
-            (watched.is_oom_killed, watched.signal == Some(SIGKILL) || watched.exit_code == Some(128 + SIGKILL))
+            (
+                watched.is_oom_killed,
+                watched.signal == Some(SIGKILL) || watched.exit_code == Some(128 + SIGKILL),
+            )
         });
         let is_suspect = match of_watched {
             // A process of the command that recorded itself tells more.
@@ -180,7 +183,8 @@ fn describe(source: &Source, process: &Process) -> Result<HostKill> {
     }
     let last_nanos = progress.last_nanos.max(sampled.last_own_nanos).max(last_event_nanos(process)?);
     kill.time_nanos = last_nanos;
-    kill.since_start_nanos = last_nanos.map(|last| -> Result<i64> { Ok(last - Rows::new(process).first_nanos()?) }).transpose()?;
+    kill.since_start_nanos =
+        last_nanos.map(|last| -> Result<i64> { Ok(last - Rows::new(process).first_nanos()?) }).transpose()?;
     sampled.tell(&mut kill);
     Ok(kill)
 }
@@ -284,9 +288,10 @@ impl Sampled {
         kill.tree_first_bytes = self.tree.map(|(first, ..)| first);
         kill.tree_peak_bytes = self.tree.map(|(_, peak, _)| peak);
         kill.rss_peak_bytes = kill.rss_peak_bytes.max(self.rss_peak);
-        let alive = self.processes.iter().filter(|(_, (time, bytes))| {
-            self.last_nanos - time <= ALIVE_NANOS && *bytes > 0
-        });
+        let alive = self
+            .processes
+            .iter()
+            .filter(|(_, (time, bytes))| self.last_nanos - time <= ALIVE_NANOS && *bytes > 0);
         kill.processes = alive.map(|(&pid, &(_, rss_bytes))| ProcessRss { pid, rss_bytes }).collect();
         kill.processes.sort_by_key(|held| (std::cmp::Reverse(held.rss_bytes), held.pid));
     }

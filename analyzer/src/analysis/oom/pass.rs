@@ -136,7 +136,8 @@ impl OomPass {
         if let Some(oom) = self.ooms.last_mut() {
             oom.read(row);
         }
-        let known = self.readings.iter_mut().find(|known| (known.device, &known.metric) == (row.device, &row.metric));
+        let known =
+            self.readings.iter_mut().find(|known| (known.device, &known.metric) == (row.device, &row.metric));
         match known {
             Some(known) => *known = row.clone(),
             None => self.readings.push(row.clone()),
@@ -151,11 +152,15 @@ impl Observer for OomPass {
             Observed::Event { event, device, .. } => self.event(event, device),
             Observed::Checkpoint { row, devices } => match row.kind {
                 Some(CheckpointKind::StepBegin) => {
-                    let of = |device: &DeviceState| (device.device, device.allocated_bytes, device.allocated_bytes);
+                    let of = |device: &DeviceState| {
+                        (device.device, device.allocated_bytes, device.allocated_bytes)
+                    };
                     self.step = Some(devices.iter().map(of).collect());
                 }
                 Some(CheckpointKind::StepEnd) => self.step = None,
-                Some(CheckpointKind::Oom) if self.window.contains(row.time_nanos) => self.raised(row, devices),
+                Some(CheckpointKind::Oom) if self.window.contains(row.time_nanos) => {
+                    self.raised(row, devices)
+                }
                 _ => {}
             },
             Observed::NodeSample(row) => self.sample(row),

@@ -87,7 +87,8 @@ pub(super) fn into_process(parts: Parts) -> ForeignProcess {
 fn rounding_bytes(segments: &[&Segment]) -> i64 {
     let blocks = segments.iter().flat_map(|segment| &segment.blocks);
     let in_use = blocks.filter(|block| block.state != BlockState::Inactive);
-    in_use.fold(0, |sum: i64, block| sum.saturating_add(block.size_bytes.saturating_sub(block.requested_bytes)))
+    in_use
+        .fold(0, |sum: i64, block| sum.saturating_add(block.size_bytes.saturating_sub(block.requested_bytes)))
 }
 
 /// Books that do not balance are told with the amount.
