@@ -111,6 +111,18 @@ impl TraceBuilder {
         self
     }
 
+    /// A failed allocation on device 0, as the allocator and then the framework tell it.
+    #[must_use]
+    pub fn oom(self, size_bytes: u64) -> Self {
+        self.event(EventKind::Oom, 0, Some(size_bytes), None).raised()
+    }
+
+    /// The framework has raised out-of-memory, and nothing more is known.
+    #[must_use]
+    pub fn raised(self) -> Self {
+        self.checkpoint(CheckpointKind::Oom, None, None, None)
+    }
+
     /// A mark.
     #[must_use]
     pub fn mark(self, name: &str) -> Self {

@@ -12,18 +12,22 @@ mod device_use;
 mod excursions;
 mod explanation;
 pub mod fit;
+mod fragmentation;
 mod hints;
 mod holders;
 mod leaks;
 mod live_moments;
 mod live_set;
 mod noise_band;
+mod oom;
 mod peaks;
 mod phase_pattern;
 mod phase_table;
+mod places;
 mod plan;
 mod rank_spread;
 mod run_figures;
+mod series_set;
 mod sites;
 mod step_highs;
 mod step_table;
@@ -38,6 +42,10 @@ pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict,
 pub use configuration_names::configuration_names;
 pub use device_use::DeviceUse;
 pub use excursions::{Excursions, REDUCTIONS};
+pub use fragmentation::{
+    Basis, BlockState, Fragmentation, MapFigures, MappedBlock, MappedSegment, MemoryMoment, MemoryState,
+    MomentKind, PoolMemory, SizeClass, fragmentation, segment_map,
+};
 pub use hints::Hint;
 pub use holders::{Holder, HoldersAtPeak};
 pub use leaks::{
@@ -46,6 +54,10 @@ pub use leaks::{
 };
 pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
+pub use oom::{
+    Cause, Evidence, FloorGrowth, HostKill, Oom, OomHolder, Ooms, ProcessRss, Reading as OomReading, Remedy,
+    host_kills, ooms,
+};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
@@ -55,6 +67,7 @@ pub use plan::{
 };
 pub use rank_spread::{CurveSpread, RankSpread, rank_spread};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
+pub use series_set::{Bucket, Series};
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
@@ -63,6 +76,4 @@ pub use summary::{
     summary,
 };
 pub use theil_sen::TheilSen;
-pub use timeline::{
-    Band, Bucket, Curve, DEFAULT_BUCKETS, PeakMark, Series, Timeline, timeline, timeline_on_node,
-};
+pub use timeline::{Band, Curve, DEFAULT_BUCKETS, PeakMark, Timeline, timeline, timeline_on_node};

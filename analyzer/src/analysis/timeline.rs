@@ -5,14 +5,14 @@
 
 use tidegauge_schemas::{CheckpointKind, metrics};
 
+use super::Series;
+use super::series_set::{SeriesSet, Spread};
 use crate::error::Result;
 use crate::load::{Process, Rows, SampleRow};
 use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, replay};
 
 /// Buckets of a timeline unless asked otherwise: one for each column of pixels of a wide plot, and some.
 pub const DEFAULT_BUCKETS: usize = 1000;
-/// Narrowest bucket: below a microsecond time stamps say nothing.
-const FIRST_BUCKET_NANOS: i64 = 1000;
 /// Steps and phases kept for drawing bands; a plot cannot show more.
 const MAX_BANDS: usize = 4000;
 
@@ -29,6 +29,16 @@ pub enum Curve {
     Used,
     /// Resident size of the process.
     Rss,
+    /// Reserved and not allocated.
+    Unused,
+    /// Of it, free memory in segments that are partly in use.
+    Split,
+    /// And in segments that are not in use, or pages: what `empty_cache` gives back.
+    Cached,
+    /// The largest hole.
+    LargestHole,
+    /// In use, by the driver's count or resident, and not the allocator's; sampled.
+    Outside,
 }
 
 impl Curve {
@@ -41,37 +51,13 @@ impl Curve {
             Self::Reserved => "reserved",
             Self::Used => "used",
             Self::Rss => "rss",
+            Self::Unused => "unused",
+            Self::Split => "split",
+            Self::Cached => "cached",
+            Self::LargestHole => "largest_hole",
+            Self::Outside => "outside",
         }
     }
-}
-
-/// Lowest and highest value within a stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bucket {
-    /// Lowest.
-    pub min_bytes: i64,
-    /// Highest.
-    pub max_bytes: i64,
-    /// At the end.
-    pub last_bytes: i64,
-}
-
-impl Bucket {
-    /// A value that held.
-    const fn flat(bytes: i64) -> Self {
-        Self { min_bytes: bytes, max_bytes: bytes, last_bytes: bytes }
-    }
-}
-
-/// One curve of one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Series {
-    /// −1 the host, 0… accelerators.
-    pub device: i16,
-    /// Which curve.
-    pub curve: Curve,
-    /// One for each stretch of time; `None` before the first value.
-    pub buckets: Vec<Option<Bucket>>,
 }
 
 /// A step, or a phase, as a stretch of time.
@@ -125,16 +111,6 @@ pub struct Timeline {
     pub oom_nanos: Vec<i64>,
 }
 
-/// Builds one series while the length is unknown.
-#[derive(Debug)]
-struct SeriesBuilder {
-    device: i16,
-    curve: Curve,
-    buckets: Vec<Option<Bucket>>,
-    /// The value so far, also from before the window.
-    last_bytes: Option<i64>,
-}
-
 /// The state of a device at a time at which more may happen to it: what does not last is no low. A block that goes from
 /// one category to another, or is reallocated, is freed and allocated at one time.
 #[derive(Debug)]
@@ -149,10 +125,7 @@ struct Unsettled {
 #[derive(Debug)]
 struct TimelineBuilder {
     window: Window,
-    limit: usize,
-    bucket_nanos: i64,
-    start_nanos: Option<i64>,
-    series: Vec<SeriesBuilder>,
+    series: SeriesSet,
     phases: Vec<Band>,
     steps: Vec<Band>,
     has_too_many_phases: bool,
@@ -182,10 +155,7 @@ pub fn timeline_on_node(
 ) -> Result<(Timeline, Outcome)> {
     let mut builder = TimelineBuilder {
         window,
-        limit: buckets.max(2),
-        bucket_nanos: FIRST_BUCKET_NANOS,
-        start_nanos: None,
-        series: Vec::new(),
+        series: SeriesSet::new(window, buckets),
         phases: Vec::new(),
         steps: Vec::new(),
         has_too_many_phases: false,
@@ -203,32 +173,6 @@ pub fn timeline_on_node(
 }
 
 impl TimelineBuilder {
-    fn add(&mut self, device: i16, curve: Curve, time_nanos: i64, bytes: i64) {
-        let at = self.series.iter().position(|series| series.device == device && series.curve == curve);
-        let at = at.unwrap_or_else(|| {
-            self.series.push(SeriesBuilder { device, curve, buckets: Vec::new(), last_bytes: None });
-            self.series.len() - 1
-        });
-        if time_nanos < self.window.start_nanos {
-            // Not shown, but the value that the window opens with.
-            self.series[at].last_bytes = Some(bytes);
-            return;
-        }
-        let from_window = Some(self.window.start_nanos).filter(|start| *start > i64::MIN);
-        let start = *self.start_nanos.get_or_insert(from_window.unwrap_or(time_nanos));
-        // Times may step back a little; the first bucket takes what was before it.
-        let since = (time_nanos - start).max(0);
-        self.widen_to(since);
-        self.series[at].add((since / self.bucket_nanos) as usize, bytes);
-    }
-
-    fn widen_to(&mut self, since_start_nanos: i64) {
-        while since_start_nanos / self.bucket_nanos >= self.limit as i64 {
-            self.bucket_nanos *= 2;
-            self.series.iter_mut().for_each(SeriesBuilder::halve);
-        }
-    }
-
     fn add_device(&mut self, device: &DeviceState, time_nanos: i64) {
         let now = [Some(device.allocated_bytes), Some(device.active_bytes), device.reserved_bytes];
         match &mut self.unsettled {
@@ -253,9 +197,9 @@ impl TimelineBuilder {
         for (curve, values) in state.curves {
             let Some((now, high)) = values else { continue };
             if high > now {
-                self.add(state.device, curve, state.time_nanos, high);
+                self.series.add(state.device, curve, state.time_nanos, high);
             }
-            self.add(state.device, curve, state.time_nanos, now);
+            self.series.add(state.device, curve, state.time_nanos, now);
         }
     }
 
@@ -264,7 +208,7 @@ impl TimelineBuilder {
             return;
         }
         let bytes = sample.value as i64;
-        self.add(sample.device, Curve::Used, sample.time_nanos, bytes);
+        self.series.add(sample.device, Curve::Used, sample.time_nanos, bytes);
         if !self.window.contains(sample.time_nanos) {
             return;
         }
@@ -286,8 +230,7 @@ impl TimelineBuilder {
     /// What another process's recorder sampled while this process was recorded, of devices of which there is nothing yet.
     fn add_node_of(&mut self, recorder: &Process, outcome: &Outcome) -> Result<()> {
         let Some((first_nanos, last_nanos)) = outcome.span_nanos else { return Ok(()) };
-        let known = self.series.iter().filter(|series| series.curve == Curve::Used);
-        let known: Vec<i16> = known.map(|series| series.device).collect();
+        let known = self.series.devices_of(Curve::Used);
         let mut before: Vec<SampleRow> = Vec::new();
         for row in Rows::new(recorder).node_samples() {
             let row = row?;
@@ -319,16 +262,7 @@ impl TimelineBuilder {
         peaks.append(&mut self.used_peaks);
         peaks.sort_by_key(|mark| (mark.device, mark.curve));
         let origin_nanos = outcome.first_nanos();
-        // Where nothing happens inside of a window, the curves hold what they had.
-        let from_window = Some(self.window.start_nanos).filter(|start| *start > i64::MIN);
-        let start_nanos = self.start_nanos.or(from_window).unwrap_or(origin_nanos);
-        let last = outcome.span_nanos.map_or(start_nanos, |span| span.1);
-        let end_nanos = last.min(self.window.end_nanos).max(start_nanos);
-        self.series.sort_by_key(|series| (series.device, series.curve));
-        // Checkpoints and samples may come after the last event.
-        self.widen_to(end_nanos - start_nanos);
-        let length = ((end_nanos - start_nanos) / self.bucket_nanos) as usize + 1;
-        let series = self.series.into_iter().map(|series| series.finish(length)).collect();
+        let Spread { start_nanos, end_nanos, bucket_nanos, series } = self.series.finish(outcome);
         let clip = |bands: Vec<Band>, too_many: bool| {
             if too_many {
                 return Vec::new();
@@ -340,7 +274,7 @@ impl TimelineBuilder {
             origin_nanos,
             start_nanos,
             end_nanos,
-            bucket_nanos: self.bucket_nanos,
+            bucket_nanos,
             series,
             phases: clip(self.phases, self.has_too_many_phases),
             steps: clip(self.steps, self.has_too_many_steps),
@@ -369,37 +303,6 @@ fn peak_marks(outcome: &Outcome) -> Vec<PeakMark> {
     outcome.devices.iter().flat_map(of_device).flatten().collect()
 }
 
-impl SeriesBuilder {
-    fn add(&mut self, index: usize, bytes: i64) {
-        if index >= self.buckets.len() {
-            // Nothing happened in between: the value held.
-            self.buckets.resize(index + 1, self.last_bytes.map(Bucket::flat));
-        }
-        // A time that steps back across a bucket's edge still counts in the bucket that it falls into.
-        let bucket = self.buckets[index].get_or_insert(Bucket::flat(bytes));
-        bucket.min_bytes = bucket.min_bytes.min(bytes);
-        bucket.max_bytes = bucket.max_bytes.max(bytes);
-        bucket.last_bytes = bytes;
-        self.last_bytes = Some(bytes);
-    }
-
-    fn halve(&mut self) {
-        let merge = |pair: &[Option<Bucket>]| {
-            pair.iter().flatten().copied().reduce(|one, two| Bucket {
-                min_bytes: one.min_bytes.min(two.min_bytes),
-                max_bytes: one.max_bytes.max(two.max_bytes),
-                last_bytes: two.last_bytes,
-            })
-        };
-        self.buckets = self.buckets.chunks(2).map(merge).collect();
-    }
-
-    fn finish(mut self, length: usize) -> Series {
-        self.buckets.resize(length.max(self.buckets.len()), self.last_bytes.map(Bucket::flat));
-        Series { device: self.device, curve: self.curve, buckets: self.buckets }
-    }
-}
-
 fn add_band(bands: &mut Vec<Band>, too_many: &mut bool, name: String, begin_nanos: i64, end_nanos: i64) {
     if bands.len() < MAX_BANDS {
         bands.push(Band { name, begin_nanos, end_nanos });
@@ -423,7 +326,7 @@ impl Observer for TimelineBuilder {
                 }
             }
             Observed::Sample(sample) if sample.is_rss() && sample.time_nanos <= self.window.end_nanos => {
-                self.add(-1, Curve::Rss, sample.time_nanos, sample.value as i64);
+                self.series.add(-1, Curve::Rss, sample.time_nanos, sample.value as i64);
             }
             Observed::Checkpoint { row, .. }
                 if row.kind == Some(CheckpointKind::Oom) && self.window.contains(row.time_nanos) =>

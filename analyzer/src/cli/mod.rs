@@ -8,8 +8,10 @@ mod check;
 mod compare;
 mod estimate;
 mod export;
+mod fragmentation;
 mod import;
 mod leaks;
+mod oom;
 mod output;
 mod peaks;
 mod phases;
@@ -52,6 +54,10 @@ enum Command {
     Sites(sites::Args),
     /// What grows by step, epoch, evaluation or minute, and who
     Leaks(leaks::Args),
+    /// What is reserved and not in use: over time, at the peaks, at failed allocations; the largest hole; a map
+    Fragmentation(fragmentation::Args),
+    /// Why memory ran out: what was asked, what was free, who held the rest, what would have helped
+    Oom(oom::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// The largest batch, or other size, that fits into a budget of memory
@@ -84,6 +90,8 @@ pub fn main() -> ExitCode {
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
         Command::Leaks(args) => leaks::run(&args),
+        Command::Fragmentation(args) => fragmentation::run(&args),
+        Command::Oom(args) => oom::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Estimate(args) => estimate::run(&args),

@@ -55,8 +55,7 @@ impl<T> EachProcess<T> {
     pub(super) fn table(&self, table_of: impl Fn(&T) -> Table) -> Table {
         let mut all: Option<Table> = None;
         for (id, result) in &self.results {
-            let mut table = table_of(result);
-            table.prepend_process(id.rank, id.process, self.are_several());
+            let table = table_of(result).of_process(*id, self.are_several());
             match &mut all {
                 Some(all) => all.append(table),
                 None => all = Some(table),

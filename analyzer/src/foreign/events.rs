@@ -110,6 +110,8 @@ impl StoredEvent {
             size_bytes: (self.known & KNOWS_SIZE != 0).then_some(self.size_bytes),
             site: self.site,
             category: Category::from_code(self.category),
+            stream: None,
+            pool: 0,
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct ForeignProcess {
     checkpoints: Vec<CheckpointRow>,
     samples: Vec<SampleRow>,
     node_samples: Vec<SampleRow>,
+    /// By device, what rounding has added to the blocks that are alive at the end.
+    rounding_bytes: BTreeMap<i16, i64>,
     streams: Numbered<u64>,
     pools: Numbered<String>,
     next_seq: u32,
@@ -61,6 +63,7 @@ impl ForeignProcess {
             checkpoints: Vec::new(),
             samples: Vec::new(),
             node_samples: Vec::new(),
+            rounding_bytes: BTreeMap::new(),
             streams: Numbered::default(),
             pools: Numbered::default(),
             next_seq: 0,
@@ -135,6 +138,17 @@ impl ForeignProcess {
     #[must_use]
     pub fn pool(&self, number: u16) -> Option<&str> {
         self.pools.values.get(usize::from(number).checked_sub(1)?).map(String::as_str)
+    }
+
+    /// Says by how much the blocks of a device that are alive at the end are larger than what was asked for.
+    pub(super) fn set_rounding_bytes(&mut self, device: i16, bytes: i64) {
+        self.rounding_bytes.insert(device, bytes);
+    }
+
+    /// By how much they are larger, if the file tells it.
+    #[must_use]
+    pub fn rounding_bytes(&self, device: i16) -> Option<i64> {
+        self.rounding_bytes.get(&device).copied()
     }
 
     /// Events.

@@ -3,11 +3,13 @@
 //! A path is a trace folder, of a running, crashed or cleanly ended recording, or a file of another tool. Rows come batch by batch, decoded to
 //! plain structs; nothing here interprets them.
 
+mod pool_names;
 mod process;
 mod rows;
 mod selection;
 mod site_stacks;
 
+pub use pool_names::PoolNames;
 pub use process::Process;
 pub use rows::{
     CHECKPOINT_COLUMNS, CheckpointRow, EVENT_COLUMNS, EventBatch, EventColumns, EventRow, Rows,

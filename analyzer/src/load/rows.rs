@@ -10,6 +10,7 @@ use arrow::datatypes::{
 use rustc_hash::FxHashSet;
 use tidegauge_schemas::{Category, CheckpointKind, EventKind, Table, metrics};
 
+use super::pool_names::PoolNames;
 use super::process::Process;
 use crate::error::{Error, Result};
 use crate::foreign::{ForeignProcess, StoredEvent};
@@ -33,6 +34,10 @@ pub struct EventRow {
     pub site: u32,
     /// What the framework said the block is.
     pub category: Option<Category>,
+    /// Stream; `None` where it is not known, and unless it is asked for ([`Rows::with_pools`]).
+    pub stream: Option<u64>,
+    /// Pool, by its number in [`PoolNames`]; 0 for the default one, and unless it is asked for.
+    pub pool: u32,
 }
 
 /// A row of `checkpoints`.
@@ -87,6 +92,9 @@ impl SampleRow {
 /// What replay reads of `events`.
 pub const EVENT_COLUMNS: &[&str] =
     &["seq", "time", "kind", "device", "address", "size_bytes", "site", "category"];
+/// And where it matters which stream and pool memory is of.
+const EVENT_COLUMNS_WITH_POOLS: &[&str] =
+    &["seq", "time", "kind", "device", "address", "size_bytes", "site", "category", "stream", "pool"];
 /// What replay reads of `checkpoints`.
 pub const CHECKPOINT_COLUMNS: &[&str] =
     &["seq", "time", "kind", "name", "step", "epoch", "thread", "value", "batch_size"];
@@ -106,6 +114,14 @@ pub struct EventColumns {
     size_bytes: Int64Array,
     site: UInt32Array,
     category: Vocabulary<Category>,
+    of_pools: Option<PoolColumns>,
+}
+
+/// Of a batch of events, what most analyses have no need of.
+#[derive(Debug)]
+struct PoolColumns {
+    stream: UInt64Array,
+    pool: Vocabulary<u32>,
 }
 
 /// A batch of events, wherever it came from.
@@ -173,8 +189,15 @@ impl<T: Copy> Vocabulary<T> {
 }
 
 impl EventColumns {
-    fn new(batch: &RecordBatch) -> Result<Self> {
+    fn new(batch: &RecordBatch, pools: Option<&PoolNames>) -> Result<Self> {
+        let of_pools = |pools: &PoolNames| -> Result<PoolColumns> {
+            Ok(PoolColumns {
+                stream: column(batch, "stream")?.as_primitive::<UInt64Type>().clone(),
+                pool: Vocabulary::new(column(batch, "pool")?.as_dictionary(), |name| pools.number(name)),
+            })
+        };
         Ok(Self {
+            of_pools: pools.map(of_pools).transpose()?,
             seq: column(batch, "seq")?.as_primitive::<UInt64Type>().clone(),
             time: column(batch, "time")?.as_primitive::<TimestampNanosecondType>().clone(),
             kind: Vocabulary::new(column(batch, "kind")?.as_dictionary(), EventKind::from_text),
@@ -209,7 +232,10 @@ impl EventColumns {
     #[inline]
     #[must_use]
     pub fn row(&self, row: usize) -> EventRow {
+        let (stream, pool) = self.of_pools.as_ref().map_or((None, 0), |columns| columns.get(row));
         EventRow {
+            stream,
+            pool,
             seq: self.seq.value(row),
             time_nanos: self.time.value(row),
             kind: self.kind.get(row),
@@ -222,27 +248,48 @@ impl EventColumns {
     }
 }
 
+impl PoolColumns {
+    #[inline]
+    fn get(&self, row: usize) -> (Option<u64>, u32) {
+        let stream = self.stream.is_valid(row).then(|| self.stream.value(row));
+        (stream, self.pool.get(row).unwrap_or(0))
+    }
+}
+
 /// The rows of one process, table by table.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     process: &'a Process,
+    pools: Option<&'a PoolNames>,
 }
 
 impl<'a> Rows<'a> {
     /// Of this process.
     #[must_use]
     pub fn new(process: &'a Process) -> Self {
-        Self { process }
+        Self { process, pools: None }
+    }
+
+    /// With the stream and the pool of each event, which cost time to read.
+    #[must_use]
+    pub fn with_pools(self, pools: &'a PoolNames) -> Self {
+        Self { pools: Some(pools), ..self }
+    }
+
+    /// The recording of another tool, if its events are to tell their streams and pools.
+    pub(crate) fn foreign_pools(self) -> Option<&'a ForeignProcess> {
+        self.pools.and_then(|_| self.process.foreign())
     }
 
     /// Events, in batches.
     pub fn events(self) -> Box<dyn Iterator<Item = Result<EventBatch<'a>>> + 'a> {
+        let columns = if self.pools.is_some() { EVENT_COLUMNS_WITH_POOLS } else { EVENT_COLUMNS };
         match self.process.foreign() {
             Some(foreign) => Box::new(foreign.events().chunks().map(|chunk| Ok(EventBatch::Stored(chunk)))),
             None => Box::new(
                 self.process
-                    .batches(Table::Events, EVENT_COLUMNS)
-                    .map(|batch| EventColumns::new(&batch?).map(EventBatch::Columns)),
+                    .batches(Table::Events, columns)
+                    .map(move |batch| EventColumns::new(&batch?, self.pools).map(EventBatch::Columns)),
             ),
         }
     }

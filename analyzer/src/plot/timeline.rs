@@ -348,6 +348,8 @@ fn colour(curve: Curve) -> RGBColor {
         Curve::Reserved => RESERVED,
         Curve::Used => USED,
         Curve::Rss => RSS,
+        // No plot of curves shows them.
+        Curve::Unused | Curve::Split | Curve::Cached | Curve::LargestHole | Curve::Outside => RESERVED,
     }
 }
 

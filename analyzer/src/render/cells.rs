@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
+use tidegauge_schemas::layout::ProcessId;
 
 use super::units;
 
@@ -148,13 +149,15 @@ impl Table {
     }
 
     /// Puts columns `rank` and `process` before the others; people see them if they are told apart by them.
-    pub fn prepend_process(&mut self, rank: u32, process: u32, is_shown: bool) {
-        let heading = |text: &str| if is_shown { text.to_owned() } else { String::new() };
+    #[must_use]
+    pub fn of_process(mut self, id: ProcessId, is_one_of_several: bool) -> Self {
+        let heading = |text: &str| if is_one_of_several { text.to_owned() } else { String::new() };
         let column = |key: &str, text: &str| Column { key: key.to_owned(), heading: heading(text) };
         self.columns.splice(0..0, [column("rank", "Rank"), column("process", "Process")]);
         for row in &mut self.rows {
-            row.splice(0..0, [Cell::Count(i64::from(rank)), Cell::Count(i64::from(process))]);
+            row.splice(0..0, [Cell::Count(i64::from(id.rank)), Cell::Count(i64::from(id.process))]);
         }
+        self
     }
 
     /// Adds the rows of a table; cells under columns that one of them lacks are unknown.

@@ -148,6 +148,12 @@ impl Writer {
         if let Some(step) = steps.unfinished {
             let _ = writeln!(out, "  step {step} was not finished{break_}");
         }
+        if let Some(oom_nanos) = process.first_oom_nanos {
+            let at = process
+                .span_nanos
+                .map_or_else(String::new, |span| format!(" at {}", duration(oom_nanos - span.0)));
+            let _ = writeln!(out, "  an allocation failed{at}: `tidegauge oom` says why{break_}");
+        }
         if let Some(cost) = process.cost {
             let took = process.span_nanos.map_or(0, |span| span.1 - span.0);
             let share = cost.background_cpu_seconds / (took.max(1) as f64 / 1e9) * 100.0;

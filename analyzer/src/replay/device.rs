@@ -356,7 +356,18 @@ mod tests {
 
     fn row(seq: u64, address: Option<u64>, size_bytes: i64) -> EventRow {
         let size_bytes = Some(size_bytes);
-        EventRow { seq, time_nanos: 0, kind: None, device: 0, address, size_bytes, site: 0, category: None }
+        EventRow {
+            seq,
+            time_nanos: 0,
+            kind: None,
+            device: 0,
+            address,
+            size_bytes,
+            site: 0,
+            category: None,
+            stream: None,
+            pool: 0,
+        }
     }
 
     #[test]

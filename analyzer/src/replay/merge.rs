@@ -42,6 +42,7 @@ pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record<'_>)) -> Resu
             }
         }
     };
+    let foreign = rows.foreign_pools();
     for batch in rows.events() {
         let mut next_other = 0;
         // A loop for each kind of batch: this is where the time goes.
@@ -56,6 +57,16 @@ pub(super) fn for_each(rows: Rows<'_>, mut each: impl FnMut(Record<'_>)) -> Resu
                 }
             }
             EventBatch::Stored(events) => {
+                if let Some(foreign) = foreign {
+                    for event in events {
+                        if event.seq() >= next_other {
+                            next_other = others(event.seq(), &mut each)?;
+                        }
+                        let (stream, pool) = (foreign.stream(event.stream()), u32::from(event.pool()));
+                        each(Record::Event(&EventRow { stream, pool, ..event.row() }));
+                    }
+                    continue;
+                }
                 for event in events {
                     if event.seq() >= next_other {
                         next_other = others(event.seq(), &mut each)?;

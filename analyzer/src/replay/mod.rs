@@ -15,7 +15,9 @@ mod segments;
 pub(crate) use device::MAX_BYTES;
 pub use device::{DeviceState, Peak};
 pub use live_blocks::Block;
-pub use pass::{Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay, replay_checkpoints};
+pub use pass::{
+    Anomalies, Observed, Observer, Outcome, RssPeak, Window, replay, replay_checkpoints, replay_with_pools,
+};
 pub use phase_class::PhaseClass;
 pub use phases::{DeviceSpan, EndedPhase, EndedStep, PhaseRef, PhaseTracker, Place};
 pub(crate) use segments::Segments;

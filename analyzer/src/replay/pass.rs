@@ -7,7 +7,7 @@ use super::live_blocks::Block;
 use super::merge::{self, Record};
 use super::phases::{EndedPhase, EndedStep, PhaseTracker, Place};
 use crate::error::Result;
-use crate::load::{CheckpointRow, EventRow, Process, Rows, SampleRow};
+use crate::load::{CheckpointRow, EventRow, PoolNames, Process, Rows, SampleRow};
 
 /// What observers are told.
 #[derive(Debug)]
@@ -199,6 +199,21 @@ impl Window {
 pub fn replay(process: &Process, window: Window, observer: &mut impl Observer) -> Result<Outcome> {
     let mut pass = Pass::new(window);
     merge::for_each(Rows::new(process), |record| pass.take(record, observer))?;
+    Ok(pass.finish(observer))
+}
+
+/// As [`replay`], and events tell the stream and the pool that their memory is of.
+///
+/// # Errors
+/// If the trace cannot be read.
+pub fn replay_with_pools(
+    process: &Process,
+    pools: &PoolNames,
+    window: Window,
+    observer: &mut impl Observer,
+) -> Result<Outcome> {
+    let mut pass = Pass::new(window);
+    merge::for_each(Rows::new(process).with_pools(pools), |record| pass.take(record, observer))?;
     Ok(pass.finish(observer))
 }
 

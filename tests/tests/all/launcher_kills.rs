@@ -77,14 +77,14 @@ fn a_second_launcher_takes_over_the_sampling_of_the_node() {
 }
 
 /// A control group with a limit; removed when dropped.
-struct Group {
-    path: PathBuf,
+pub(crate) struct Group {
+    pub(crate) path: PathBuf,
 }
 
 impl Group {
-    /// None where this user may not make one.
-    fn new(limit_bytes: u64) -> Option<Self> {
-        let name = format!("tidegauge-test-{}", std::process::id());
+    /// Of one test; none where this user may not make one.
+    pub(crate) fn new(test: &str, limit_bytes: u64) -> Option<Self> {
+        let name = format!("tidegauge-test-{test}-{}", std::process::id());
         let [one, two] = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|root| Path::new(root).join(&name));
         let (path, limit) = if Path::new("/sys/fs/cgroup/memory").is_dir() {
             (one, "memory.limit_in_bytes")
@@ -107,7 +107,7 @@ impl Drop for Group {
 
 #[test]
 fn an_oom_kill_is_told_from_another() {
-    let Some(group) = Group::new(200 << 20) else {
+    let Some(group) = Group::new("kill", 200 << 20) else {
         say("SKIPPED: this user may make no control group with a limit of memory");
         return;
     };

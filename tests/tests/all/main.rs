@@ -35,6 +35,7 @@ mod merging;
 mod merging_killed;
 mod mutations;
 mod nvidia_smi;
+mod oom;
 mod plan;
 mod ranks;
 mod recording;

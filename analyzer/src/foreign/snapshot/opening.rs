@@ -5,6 +5,8 @@
 //! it. By another way, what was active at the start is what is active at the end less the net of the window. Both agree
 //! where nothing is missing; where they do not, the latter is what the curves start from, and the difference is told.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 use tidegauge_schemas::EventKind;
 
@@ -20,6 +22,17 @@ pub(super) struct OpeningBlock {
     pub is_pending: bool,
     /// Who allocated it, where it is still alive at the end.
     pub site: u32,
+}
+
+/// A range that was held from the device when the window opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OpeningSegment {
+    pub address: u64,
+    pub size_bytes: i64,
+    /// Number of its stream.
+    pub stream: u16,
+    /// Number of its pool.
+    pub pool: u16,
 }
 
 /// What the state at the end and the net of the window say of the state at the start, less what is known of it piece by
@@ -49,7 +62,7 @@ pub(super) struct Opening {
     /// Books of active.
     pub active: Balance,
     /// Address ranges that were held from the device; `None` where nothing says anything of them.
-    pub segments: Option<Vec<(u64, i64)>>,
+    pub segments: Option<Vec<OpeningSegment>>,
     /// Books of reserved.
     pub reserved: Balance,
     /// Whether entries of kind `free_completed` were not recorded, so that a block goes when its free is requested.
@@ -65,7 +78,7 @@ impl Opening {
 
     /// Reserved when the window opened.
     pub(super) fn reserved_bytes(&self) -> i64 {
-        let held = total(self.segments.iter().flatten().map(|(_, bytes)| *bytes));
+        let held = total(self.segments.iter().flatten().map(|segment| segment.size_bytes));
         held.saturating_add(self.reserved.correction_bytes)
     }
 }
@@ -205,8 +218,10 @@ fn live_blocks<'a>(segments: &[&'a Segment]) -> FxHashMap<u64, &'a Block> {
 fn opening_segments<'a>(
     entries: impl DoubleEndedIterator<Item = &'a Entry>,
     segments: Option<&[&Segment]>,
-) -> (Option<Vec<(u64, i64)>>, Balance) {
+) -> (Option<Vec<OpeningSegment>>, Balance) {
     let mut held = Segments::default();
+    // Whose memory begins at an address: as of the end, or of the return that comes first.
+    let mut owners: BTreeMap<u64, (u16, u16)> = BTreeMap::new();
     let mut end_bytes = 0i64;
     for segment in segments.unwrap_or_default() {
         if !is_size(&segment.total_bytes) {
@@ -214,6 +229,7 @@ fn opening_segments<'a>(
         }
         end_bytes = total([end_bytes, segment.total_bytes].into_iter());
         held.insert(segment.address, segment.total_bytes);
+        owners.insert(segment.address, (segment.stream, segment.pool));
     }
     let mut is_told = segments.is_some_and(|segments| !segments.is_empty());
     let mut net_bytes = 0i64;
@@ -231,6 +247,7 @@ fn opening_segments<'a>(
             EventKind::SegmentFree | EventKind::SegmentUnmap => {
                 net_bytes = net_bytes.saturating_sub(size_bytes);
                 held.insert(address, size_bytes);
+                owners.insert(address, (entry.stream, entry.pool));
             }
             _ => continue,
         }
@@ -239,7 +256,12 @@ fn opening_segments<'a>(
     if !is_told {
         return (None, Balance::default());
     }
-    let ranges: Vec<(u64, i64)> = held.iter().collect();
+    let owned = |(address, size_bytes): (u64, i64)| {
+        let owner = owners.range(..=address).next_back();
+        let (stream, pool) = owner.map_or((0, 0), |(_, owner)| *owner);
+        OpeningSegment { address, size_bytes, stream, pool }
+    };
+    let ranges: Vec<OpeningSegment> = held.iter().map(owned).collect();
     let told = segments.map(|_| Balance::new(end_bytes.saturating_sub(net_bytes), held.total_bytes()));
     (Some(ranges), told.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use tidegauge_schemas::{CheckpointKind, EventKind, metrics};
 
 use super::entries::Entries;
 use super::opening::{Opening, opening};
-use super::parts::{Annotation, Entry, Parts, Segment};
+use super::parts::{Annotation, BlockState, Entry, Parts, Segment};
 use super::stack_phases::StackPhases;
 use crate::foreign::events::ForeignEvent;
 use crate::foreign::phase_names::{PhaseMark, phase};
@@ -38,6 +38,9 @@ pub(super) fn into_process(parts: Parts) -> ForeignProcess {
     }
     for device in traces.keys() {
         devices.entry(*device).or_default();
+    }
+    for (device, of_device) in devices.iter().filter(|_| segments.is_some()) {
+        process.set_rounding_bytes(*device, rounding_bytes(of_device));
     }
     let earliest_nanos = entries.iter().filter_map(Entry::time_nanos).min();
     let has_times = earliest_nanos.is_some();
@@ -79,6 +82,14 @@ pub(super) fn into_process(parts: Parts) -> ForeignProcess {
         process.note("the file has no `segments`: what was alive before the first entry is known only as far as it is freed".to_owned());
     }
     process
+}
+
+/// By how much blocks in use are larger than what was asked for.
+fn rounding_bytes(segments: &[&Segment]) -> i64 {
+    let blocks = segments.iter().flat_map(|segment| &segment.blocks);
+    let in_use = blocks.filter(|block| block.state != BlockState::Inactive);
+    in_use
+        .fold(0, |sum: i64, block| sum.saturating_add(block.size_bytes.saturating_sub(block.requested_bytes)))
 }
 
 /// Books that do not balance are told with the amount.
@@ -124,28 +135,35 @@ fn coverage(device: i16, numbers: &[u32], entries: &Entries, opening: &Opening) 
 fn push_opening(process: &mut ForeignProcess, queue: &Queue<'_>, time_nanos: i64) {
     let Queue { device, opening, .. } = queue;
     let row = ForeignEvent { time_nanos, device: *device, ..ForeignEvent::default() };
-    let mut push = |kind, address, size_bytes, site| {
-        process.push_event(&ForeignEvent {
-            kind: Some(kind),
-            address,
-            size_bytes: Some(size_bytes),
-            site,
-            ..row
-        });
-    };
+    let of_segments = ForeignEvent { kind: Some(EventKind::SegmentBaseline), ..row };
+    let of_blocks = ForeignEvent { kind: Some(EventKind::Baseline), ..row };
     if opening.reserved.correction_bytes != 0 {
-        push(EventKind::SegmentBaseline, None, opening.reserved.correction_bytes, 0);
+        let size_bytes = Some(opening.reserved.correction_bytes);
+        process.push_event(&ForeignEvent { size_bytes, ..of_segments });
     }
-    for (address, size_bytes) in opening.segments.iter().flatten() {
-        push(EventKind::SegmentBaseline, Some(*address), *size_bytes, 0);
+    for segment in opening.segments.iter().flatten() {
+        process.push_event(&ForeignEvent {
+            address: Some(segment.address),
+            size_bytes: Some(segment.size_bytes),
+            stream: segment.stream,
+            pool: segment.pool,
+            ..of_segments
+        });
     }
     // First, so that the sum is never higher than what it comes to.
     if opening.active.correction_bytes != 0 {
-        push(EventKind::Baseline, None, opening.active.correction_bytes, 0);
+        let size_bytes = Some(opening.active.correction_bytes);
+        process.push_event(&ForeignEvent { size_bytes, ..of_blocks });
     }
     for block in &opening.blocks {
         let kind = if block.is_pending { EventKind::BaselinePending } else { EventKind::Baseline };
-        push(kind, Some(block.address), block.size_bytes, block.site);
+        process.push_event(&ForeignEvent {
+            kind: Some(kind),
+            address: Some(block.address),
+            size_bytes: Some(block.size_bytes),
+            site: block.site,
+            ..of_blocks
+        });
     }
 }
 
