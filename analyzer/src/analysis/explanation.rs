@@ -10,7 +10,7 @@ use super::leaks::{LeakObserver, LeakOptions};
 use super::live_set::LiveSetAt;
 use super::summary::{NamedCategory, Summarized, summarize};
 use crate::error::Result;
-use crate::load::{Process, Rows, Source};
+use crate::load::{Process, Rows, Source, module_rows};
 use crate::replay::{Observed, Observer, Outcome, Window, replay};
 
 /// Summarizes a process, what its peaks consist of as well: two passes.
@@ -38,6 +38,12 @@ pub(super) fn explained(
         device.categories.sort_by_key(|of| std::cmp::Reverse(of.total.bytes));
     }
     let rows = Rows::new(process);
+    let module_rows = module_rows(process, found.summary.steps.batch_size)?;
+    let input_bytes = module_rows.into_iter().filter_map(|row| {
+        let bytes = row.input_bytes()?;
+        Some((row.path, bytes))
+    });
+    let input_bytes = input_bytes.collect();
     let context = HintContext {
         summary: &found.summary,
         config: &source.info.config,
@@ -46,6 +52,7 @@ pub(super) fn explained(
         site_names: &rows.site_names()?,
         modules: &rows.module_names()?,
         dtypes: &rows.module_dtypes()?,
+        input_bytes: &input_bytes,
         has_times: process.has_times(),
         rss_by_pid: &rss_by_pid.highest,
     };

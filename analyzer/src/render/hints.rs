@@ -38,15 +38,25 @@ pub fn hint_text(hint: &Hint) -> String {
             bytes(*activation_bytes),
             lower(*peak_bytes, activation_bytes / 2),
         ),
-        Hint::Checkpoint { device, modules, count, held_bytes, largest_bytes, forward_nanos, peak_bytes } => {
+        Hint::Checkpoint {
+            device,
+            modules,
+            count,
+            held_bytes,
+            largest_bytes,
+            input_bytes,
+            forward_nanos,
+            peak_bytes,
+        } => {
             let time = forward_nanos
                 .map_or_else(String::new, |nanos| format!(" for about {} more a step", duration(nanos)));
             format!(
-                "{}: the {count} modules {modules} hold {} from forward to backward; checkpointed, {} at a time{time} ({})",
+                "{}: the {count} modules {modules} hold {} from forward to backward; checkpointed, {} at a time and {} of their inputs{time} ({})",
                 device_name(*device),
                 bytes(*held_bytes),
                 bytes(*largest_bytes),
-                lower(*peak_bytes, held_bytes - largest_bytes),
+                bytes(*input_bytes),
+                lower(*peak_bytes, held_bytes - largest_bytes - input_bytes),
             )
         }
         Hint::KeptGraph { device, bytes: kept_bytes, forwards } => format!(

@@ -57,7 +57,13 @@ pub(super) fn checkpoint(
         rows.into_iter().filter(|(_, row)| row.len() > 1).max_by_key(|(_, row)| total(row))?;
     let held_bytes = total(&members);
     let largest_bytes = members.values().map(|held| held.bytes).max()?;
-    let saved_bytes = held_bytes - largest_bytes;
+    let path = |member: &String| format!("{}{member}", modules.trim_end_matches('*'));
+    // That of the first comes from outside of them.
+    let mut inputs: Vec<i64> =
+        members.keys().filter_map(|member| context.input_bytes.get(&path(member)).copied()).collect();
+    inputs.sort_unstable();
+    let input_bytes: i64 = inputs.iter().take(members.len() - 1).sum();
+    let saved_bytes = held_bytes - largest_bytes - input_bytes;
     if (saved_bytes as f64) < device.allocated.bytes as f64 * WORTH_SHARE {
         return None;
     }
@@ -69,6 +75,7 @@ pub(super) fn checkpoint(
         count: members.len(),
         held_bytes,
         largest_bytes,
+        input_bytes,
         forward_nanos: context.has_times.then_some(last - first),
         peak_bytes: device.allocated.bytes,
     })

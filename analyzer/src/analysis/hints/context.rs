@@ -27,6 +27,8 @@ pub(crate) struct HintContext<'a> {
     pub(crate) modules: &'a FxHashSet<String>,
     /// Element types of the modules' parameters, as torch names them.
     pub(crate) dtypes: &'a FxHashSet<String>,
+    /// What modules were called with, by path.
+    pub(crate) input_bytes: &'a FxHashMap<String, i64>,
     pub(crate) has_times: bool,
     /// Highest resident size by pid, of processes that were recorded from outside.
     pub(crate) rss_by_pid: &'a BTreeMap<u32, i64>,

@@ -55,6 +55,8 @@ pub enum Hint {
         held_bytes: i64,
         /// What the largest of them holds, which is there once more while it is recomputed.
         largest_bytes: i64,
+        /// What all but the first are called with, which stays; 0 where that was not recorded.
+        input_bytes: i64,
         /// From the first allocation of the first to the last of the last: about what a second forward takes. `None` where
         /// times are not known.
         forward_nanos: Option<i64>,

@@ -135,7 +135,6 @@ fn losses_that_are_kept_are_told() {
         })
     };
     // The peak is in the ninth forward, whose own may be used yet.
-    // The peak is in the ninth forward, whose own may be used yet.
     assert_eq!(kept(training(1, 9).hints()), Some((8 * MIB, 8)));
     assert_eq!(kept(training(1, 3).hints()), None, "too few to tell it from a workspace");
 }

@@ -4,7 +4,7 @@ use super::super::data_type::DataType;
 use super::super::function::{Function, Keeps};
 use super::super::model::Device;
 use super::super::tape::elements;
-use super::rows::ModuleRow;
+use crate::load::ModuleRow;
 
 /// What a module without modules in it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 
 mod kept;
 mod measured;
-mod rows;
 
 use std::collections::HashMap;
 
@@ -15,13 +14,13 @@ pub use measured::MeasuredModule;
 
 use self::kept::kept;
 use self::measured::measure;
-use self::rows::ModuleRow;
 use super::data_type::DataType;
 use super::model::Device;
 use super::optimizer::Optimizer;
 use super::tape::elements;
 use crate::error::Result;
 use crate::load::Process;
+use crate::load::{ModuleRow, module_rows};
 
 /// What the user says about the run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,13 +89,13 @@ pub fn module_estimate(
     shows: impl Fn(i16) -> bool,
 ) -> Result<Option<ModuleEstimate>> {
     let batch = options.batch;
-    let rows = rows::read(process, batch)?;
+    let rows = module_rows(process, batch)?;
     if rows.is_empty() {
         return Ok(None);
     }
     let measured = measure(process, shows)?;
     let batch = batch.or(measured.batch_size);
-    let rows = if options.batch == batch { rows } else { rows::read(process, batch)? };
+    let rows = if options.batch == batch { rows } else { module_rows(process, batch)? };
     let is_measured_on_accelerator = measured.device.is_some_and(|device| device >= 0);
     let recorded = if is_measured_on_accelerator { Device::Cuda } else { Device::Cpu };
     let device = options.device.unwrap_or(recorded);

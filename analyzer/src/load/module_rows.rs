@@ -6,25 +6,43 @@ use arrow::array::{Array as _, AsArray as _, DictionaryArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use tidegauge_schemas::Table;
 
+use super::process::Process;
 use crate::error::{Error, Result};
-use crate::load::Process;
 
 /// A module as it was recorded. What was not is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ModuleRow {
-    pub(super) path: String,
-    pub(super) class: Option<String>,
-    pub(super) parameters: Option<i64>,
-    pub(super) parameter_bytes: Option<i64>,
-    pub(super) buffers: Option<i64>,
-    pub(super) buffer_bytes: Option<i64>,
+pub(crate) struct ModuleRow {
+    pub(crate) path: String,
+    pub(crate) class: Option<String>,
+    pub(crate) parameters: Option<i64>,
+    pub(crate) parameter_bytes: Option<i64>,
+    pub(crate) buffers: Option<i64>,
+    pub(crate) buffer_bytes: Option<i64>,
     /// The first floating type of its tensors, by name.
-    pub(super) dtypes: Vec<String>,
+    pub(crate) dtypes: Vec<String>,
     /// Of its parameters.
-    pub(super) shapes: Vec<Vec<i64>>,
+    pub(crate) shapes: Vec<Vec<i64>>,
     /// Of what it was called with; `None`: it was not called.
-    pub(super) inputs: Option<Vec<Vec<i64>>>,
-    pub(super) outputs: Option<Vec<Vec<i64>>>,
+    pub(crate) inputs: Option<Vec<Vec<i64>>>,
+    pub(crate) outputs: Option<Vec<Vec<i64>>>,
+}
+
+impl ModuleRow {
+    /// Bytes of the tensors that it was called with, were they of the type of its parameters, else of 32 bits.
+    pub(crate) fn input_bytes(&self) -> Option<i64> {
+        let element_bytes = match self.dtypes.first().map(String::as_str) {
+            Some("float64" | "complex64") => 8,
+            Some("float16" | "bfloat16") => 2,
+            _ => 4,
+        };
+        let elements =
+            |shape: &Vec<i64>| shape.iter().try_fold(1i64, |product, size| product.checked_mul(*size));
+        let mut bytes = 0i64;
+        for shape in self.inputs.as_ref()? {
+            bytes = bytes.checked_add(elements(shape)?.checked_mul(element_bytes)?)?;
+        }
+        Some(bytes)
+    }
 }
 
 const COLUMNS: [&str; 10] = [
@@ -42,7 +60,7 @@ const COLUMNS: [&str; 10] = [
 
 /// The modules in the order in which their calls first ended. Of the shapes of a module those with `batch` samples
 /// count, else its last.
-pub(super) fn read(process: &Process, batch: Option<i64>) -> Result<Vec<ModuleRow>> {
+pub(crate) fn module_rows(process: &Process, batch: Option<i64>) -> Result<Vec<ModuleRow>> {
     let mut rows: Vec<ModuleRow> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
     for read in process.batches(Table::Modules, &COLUMNS) {
