@@ -1,37 +1,36 @@
-//! What the peaks of a process consist of, and what to do about them: a second pass after that of the summary.
+//! What the peaks of a process consist of, whether it leaks, and what to do about it, in the pass of the summary.
 
 use std::collections::BTreeMap;
 
 use tidegauge_schemas::metrics;
 
-use super::categories::{CategoryRules, CategorySums, CategoryTotal, Kind, Labeller, Labels};
-use super::hints::{Hint, HintContext, LiveAtPeak, hints};
+use super::categories::{AtPeaks, CategoryTotal, Kind};
+use super::hints::{Hint, HintContext, hints};
 use super::leaks::{LeakObserver, LeakOptions};
-use super::live_set::LiveSetAt;
 use super::summary::{NamedCategory, Summarized, summarize};
 use crate::error::Result;
 use crate::load::{Process, Rows, Source, module_rows};
-use crate::replay::{Observed, Observer, Outcome, Window, replay};
+use crate::replay::{Observed, Observer, Window};
 
-/// Summarizes a process, what its peaks consist of as well: two passes.
+/// Summarizes a process, what its peaks consist of as well: one pass.
 pub(super) fn explained(
     source: &Source,
     process: &Process,
     window: Window,
     shows: &impl Fn(i16) -> bool,
 ) -> Result<(Summarized, Vec<Hint>)> {
-    let mut labeller = Labeller::new(process, &CategoryRules::default())?;
+    let mut at_peaks = AtPeaks::new(process)?;
     let mut rss_by_pid = RssByPid { window, highest: BTreeMap::new() };
     let mut growth = LeakObserver::new(window);
-    let mut observers = (&mut labeller, (&mut rss_by_pid, &mut growth));
+    let mut observers = (&mut at_peaks, (&mut rss_by_pid, &mut growth));
     let mut found = summarize(process, window, shows, &mut observers)?;
     found.summary.growth = Some(growth.finish(process, LeakOptions::default(), shows)?);
-    let labels = labeller.finish(&found.outcome);
-    let live = live_at_peaks(process, &found.outcome, &labels, shows)?;
+    let (phases, mut live) = at_peaks.finish(&found.outcome);
+    live.retain(|live| shows(live.device));
     for device in &mut found.summary.devices {
         let sums = live.iter().find(|live| live.device == device.device).map(|live| &live.sums);
         let named = |(kind, total): (&Kind, &CategoryTotal)| NamedCategory {
-            category: labels.name(*kind).to_owned(),
+            category: kind.name().to_owned(),
             total: *total,
         };
         device.categories = sums.iter().flat_map(|sums| &sums.totals).map(named).collect();
@@ -47,7 +46,7 @@ pub(super) fn explained(
     let context = HintContext {
         summary: &found.summary,
         config: &source.info.config,
-        labels: &labels,
+        phases: &phases,
         live: &live,
         site_names: &rows.site_names()?,
         modules: &rows.module_names()?,
@@ -58,26 +57,6 @@ pub(super) fn explained(
     };
     let hints = hints(&context);
     Ok((found, hints))
-}
-
-/// What is alive at the peak of allocated of each device: the second pass.
-fn live_at_peaks(
-    process: &Process,
-    outcome: &Outcome,
-    labels: &Labels,
-    shows: &impl Fn(i16) -> bool,
-) -> Result<Vec<LiveAtPeak>> {
-    let shown = outcome.devices.iter().filter(|device| shows(device.device));
-    let peaks: Vec<(i16, u64)> =
-        shown.filter_map(|device| Some((device.device, device.allocated_peak.seq?))).collect();
-    let mut sets: Vec<LiveSetAt> = peaks.iter().map(|(device, seq)| LiveSetAt::new(*device, *seq)).collect();
-    replay(process, Window::ALL, &mut sets)?;
-    let of_device = |((device, _), set): (&(i16, u64), LiveSetAt)| {
-        let (blocks, allocated_bytes) = set.finish();
-        let sums = CategorySums::new(labels, *device, &blocks, allocated_bytes);
-        LiveAtPeak { device: *device, blocks, sums }
-    };
-    Ok(peaks.iter().zip(sets).map(of_device).collect())
 }
 
 /// The highest resident size of each process that was recorded from outside.

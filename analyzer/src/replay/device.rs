@@ -110,6 +110,11 @@ impl DeviceState {
         self.blocks.iter()
     }
 
+    /// Blocks that it has had; the next one has this number.
+    pub(crate) fn blocks_so_far(&self) -> u64 {
+        self.blocks_so_far
+    }
+
     /// Whether the addresses of what it holds from the device were recorded.
     pub(crate) fn has_segments(&self) -> bool {
         self.has_segments

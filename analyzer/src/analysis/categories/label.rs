@@ -37,6 +37,17 @@ pub enum Kind {
     Custom(u8),
 }
 
+impl Kind {
+    /// The word for it; rules of the user's have names of their own, which [`super::Labels::name`] knows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Category(category) => category.as_str(),
+            Self::Custom(_) => "custom",
+        }
+    }
+}
+
 /// Category of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {

@@ -1,17 +1,15 @@
 //! A label for every block of a process: one pass, since what a block is depends on when it is freed.
 
-use rustc_hash::FxHashMap;
 use tidegauge_schemas::Category;
 use tidegauge_schemas::layout::ProcessId;
 
-use super::inference::{Inferred, infer};
-use super::label::{Evidence, Kind, Label};
+use super::judge::BlockJudge;
+use super::label::{Kind, Label};
 use super::phase_map::PhaseMap;
 use super::rules::CategoryRules;
 use crate::error::Result;
-use crate::foreign::stack_class;
-use crate::load::{Process, SiteStacks};
-use crate::replay::{Block, Observed, Observer, Outcome, PhaseClass, Window, replay};
+use crate::load::Process;
+use crate::replay::{Block, Observed, Observer, Outcome, Window, replay};
 
 /// Labels of the blocks of one process. Four bytes for each block that there ever was.
 #[derive(Debug, Clone)]
@@ -75,17 +73,11 @@ pub(crate) fn label_blocks_with(
     Ok((labeller.finish(&outcome), outcome))
 }
 
-/// What phase the stacks of sites say that they are in.
-fn classes(stacks: &SiteStacks) -> FxHashMap<u32, PhaseClass> {
-    stacks.sites().filter_map(|site| Some((site, stack_class(&stacks.frames(site)?)?))).collect()
-}
-
 /// Observes a pass and labels its blocks.
 #[derive(Debug)]
-pub(crate) struct Labeller {
+struct Labeller {
+    judge: BlockJudge,
     labels: Labels,
-    rules_of_sites: FxHashMap<u32, u8>,
-    classes_of_sites: FxHashMap<u32, PhaseClass>,
 }
 
 impl Labeller {
@@ -93,25 +85,19 @@ impl Labeller {
     ///
     /// # Errors
     /// If the trace cannot be read.
-    pub(crate) fn new(process: &Process, rules: &CategoryRules) -> Result<Self> {
-        let classes_of_sites = match process.foreign() {
-            Some(_) => classes(&SiteStacks::read(process)?),
-            None => FxHashMap::default(),
+    fn new(process: &Process, rules: &CategoryRules) -> Result<Self> {
+        let judge = BlockJudge::new(process, rules)?;
+        let labels = Labels {
+            process: process.id,
+            phases: judge.phases.clone(),
+            rules: rules.clone(),
+            devices: Vec::new(),
         };
-        Ok(Self {
-            labels: Labels {
-                process: process.id,
-                phases: PhaseMap::read(process)?,
-                rules: rules.clone(),
-                devices: Vec::new(),
-            },
-            rules_of_sites: rules.of_sites(process)?,
-            classes_of_sites,
-        })
+        Ok(Self { judge, labels })
     }
 
     /// The labels, once the pass has come to its end.
-    pub(crate) fn finish(mut self, outcome: &Outcome) -> Labels {
+    fn finish(mut self, outcome: &Outcome) -> Labels {
         for device in &outcome.devices {
             for (_, block) in device.blocks().filter(|(_, block)| !block.is_pending) {
                 self.end(device.device, block, None);
@@ -121,7 +107,7 @@ impl Labeller {
     }
 
     fn end(&mut self, device: i16, block: &Block, died_seq: Option<u64>) {
-        let label = self.label(block, died_seq);
+        let label = self.judge.label(block, died_seq);
         let at = match self.labels.devices.iter().position(|(of, _)| *of == device) {
             Some(at) => at,
             None => {
@@ -135,37 +121,6 @@ impl Labeller {
             labels.resize(number + 1, Label::UNKNOWN);
         }
         labels[number] = label;
-    }
-
-    fn label(&self, block: &Block, died_seq: Option<u64>) -> Label {
-        if let Some(number) = self.rules_of_sites.get(&block.site) {
-            return Label { kind: Kind::Custom(*number), evidence: Evidence::Rule, is_recomputed: false };
-        }
-        let born = self.labels.phases.at(block.born_seq);
-        let died = died_seq.map(|seq| self.labels.phases.at(seq));
-        let of_phases = || infer(&self.labels.phases, born, died);
-        if let Some(category) = block.category.filter(|category| *category != Category::Unknown) {
-            let is_recomputed = category == Category::Activation && of_phases().is_recomputed;
-            return Label { is_recomputed, ..Label::tagged(category) };
-        }
-        let Inferred { category, is_recomputed } = self.before_window(block).unwrap_or_else(of_phases);
-        let evidence = if category == Category::Unknown { Evidence::Unknown } else { Evidence::Inferred };
-        Label { kind: Kind::Category(category), evidence, is_recomputed }
-    }
-
-    /// Of a block from before the recorded window, by its stack: the phase that it was allocated in is not known, but what
-    /// allocated it is.
-    fn before_window(&self, block: &Block) -> Option<Inferred> {
-        let class = self.classes_of_sites.get(&block.site).filter(|_| block.is_from_start)?;
-        Some(Inferred::from(match class {
-            PhaseClass::Optimizer => Category::OptimizerState,
-            PhaseClass::Backward => Category::Gradient,
-            PhaseClass::Forward => Category::Activation,
-            PhaseClass::Recompute => {
-                return Some(Inferred { category: Category::Activation, is_recomputed: true });
-            }
-            _ => return None,
-        }))
     }
 }
 

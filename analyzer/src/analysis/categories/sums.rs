@@ -68,12 +68,18 @@ impl CategorySums {
     /// Of blocks of a device; what is allocated and in none of them is unknown.
     #[must_use]
     pub fn new(labels: &Labels, device: i16, blocks: &[LiveBlock], allocated_bytes: i64) -> Self {
+        let labelled = blocks.iter().map(|live| (labels.of(device, &live.block), live.block.size_bytes, 1));
+        Self::of_labelled(labelled, allocated_bytes)
+    }
+
+    /// Of blocks whose labels are known, with bytes and number; what is allocated and in none of them is unknown.
+    #[must_use]
+    pub fn of_labelled(blocks: impl Iterator<Item = (Label, i64, i64)>, allocated_bytes: i64) -> Self {
         let mut sums = Self::default();
         let mut rest_bytes = allocated_bytes;
-        for live in blocks {
-            let label = labels.of(device, &live.block);
-            sums.totals.entry(label.kind).or_default().add(label, live.block.size_bytes, 1);
-            rest_bytes -= live.block.size_bytes;
+        for (label, bytes, count) in blocks {
+            sums.totals.entry(label.kind).or_default().add(label, bytes, count);
+            rest_bytes -= bytes;
         }
         if rest_bytes > 0 {
             sums.totals.entry(Label::UNKNOWN.kind).or_default().add(Label::UNKNOWN, rest_bytes, 0);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tidegauge_schemas::Category;
 
 use super::Hint;
-use super::context::{HintContext, LiveAtPeak};
+use super::context::HintContext;
+use crate::analysis::categories::{LiveAtPeak, SiteAtPeak};
 use crate::analysis::peaks::module_of;
 use crate::analysis::summary::DeviceSummary;
 
@@ -21,13 +22,13 @@ struct Held {
 }
 
 impl Held {
-    fn add(&mut self, bytes: i64, nanos: i64) {
+    fn add(&mut self, of: &SiteAtPeak) {
         if self.bytes == 0 {
-            (self.first_nanos, self.last_nanos) = (nanos, nanos);
+            (self.first_nanos, self.last_nanos) = (of.first_nanos, of.last_nanos);
         }
-        self.bytes += bytes;
-        self.first_nanos = self.first_nanos.min(nanos);
-        self.last_nanos = self.last_nanos.max(nanos);
+        self.bytes += of.bytes;
+        self.first_nanos = self.first_nanos.min(of.first_nanos);
+        self.last_nanos = self.last_nanos.max(of.last_nanos);
     }
 }
 
@@ -36,21 +37,19 @@ pub(super) fn checkpoint(
     device: &DeviceSummary,
     live: &LiveAtPeak,
 ) -> Option<Hint> {
-    if context.labels.phases.has_recompute() {
+    if context.phases.has_recompute() {
         // It is done already.
         return None;
     }
     // Of modules `a.layers.0.x` and `a.layers.1.y`, the rows are `a.layers.*`, and 0 and 1 the members.
     let mut rows: BTreeMap<String, BTreeMap<String, Held>> = BTreeMap::new();
-    for of in &live.blocks {
-        let label = context.labels.of(live.device, &of.block);
+    for ((site, label), of) in &live.sites {
         if !label.is(Category::Activation) || label.is_recomputed {
             continue;
         }
-        let Some(site) = context.site_names.get(&of.block.site) else { continue };
+        let Some(site) = context.site_names.get(site) else { continue };
         let Some((row, member)) = member(module_of(site, context.modules)) else { continue };
-        let held = rows.entry(row).or_default().entry(member).or_default();
-        held.add(of.block.size_bytes, of.block.born_nanos);
+        rows.entry(row).or_default().entry(member).or_default().add(of);
     }
     let total = |row: &BTreeMap<String, Held>| row.values().map(|held| held.bytes).sum::<i64>();
     let (modules, members) =

@@ -5,23 +5,14 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
-use crate::analysis::categories::{CategorySums, Labels};
-use crate::analysis::live_set::LiveBlock;
+use crate::analysis::categories::{LiveAtPeak, PhaseMap};
 use crate::analysis::summary::ProcessSummary;
-
-/// What is alive at the peak of a device.
-#[derive(Debug)]
-pub(crate) struct LiveAtPeak {
-    pub(crate) device: i16,
-    pub(crate) blocks: Vec<LiveBlock>,
-    pub(crate) sums: CategorySums,
-}
 
 /// All that is known of a process.
 pub(crate) struct HintContext<'a> {
     pub(crate) summary: &'a ProcessSummary,
     pub(crate) config: &'a Map<String, Value>,
-    pub(crate) labels: &'a Labels,
+    pub(crate) phases: &'a PhaseMap,
     pub(crate) live: &'a [LiveAtPeak],
     pub(crate) site_names: &'a FxHashMap<u32, String>,
     pub(crate) modules: &'a FxHashSet<String>,

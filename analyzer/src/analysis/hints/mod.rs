@@ -6,7 +6,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub(super) use context::{HintContext, LiveAtPeak};
+pub(super) use context::HintContext;
 
 use super::phase_table::PhaseMemory;
 
@@ -123,7 +123,7 @@ pub(super) fn hints(context: &HintContext<'_>) -> Vec<Hint> {
         hints.extend(rules::smaller_batch(context, device, live));
         hints.extend(rules::half_precision(context, device, live));
         hints.extend(checkpointing::checkpoint(context, device, live));
-        hints.extend(rules::kept_graph(context, live));
+        hints.extend(rules::kept_graph(live));
         hints.extend(rules::set_to_none(device, live));
         hints.extend(rules::reserved(device));
     }

@@ -2,9 +2,9 @@
 
 use tidegauge_schemas::Category;
 
-use super::context::{HintContext, LiveAtPeak};
+use super::context::HintContext;
 use super::{Hint, memory_of};
-use crate::analysis::categories::{CategorySums, Evidence, Kind};
+use crate::analysis::categories::{CategorySums, Kind, LiveAtPeak};
 use crate::analysis::phase_table::PhaseRow;
 use crate::analysis::summary::DeviceSummary;
 use crate::replay::PhaseClass;
@@ -46,7 +46,7 @@ pub(super) fn smaller_batch(
     let scaling = [Category::Activation, Category::Input, Category::AutogradDetail, Category::Temporary];
     let scaling_bytes = sum(&live.sums, &scaling);
     let batch_size = context.batch_size();
-    let can_shrink = batch_size.is_none_or(|batch| batch > 1) && context.labels.phases.has_backward();
+    let can_shrink = batch_size.is_none_or(|batch| batch > 1) && context.phases.has_backward();
     (can_shrink && is_worth(scaling_bytes, device.allocated.bytes)).then_some(Hint::SmallerBatch {
         device: device.device,
         batch_size,
@@ -76,26 +76,12 @@ pub(super) fn half_precision(
     })
 }
 
-pub(super) fn kept_graph(context: &HintContext<'_>, live: &LiveAtPeak) -> Option<Hint> {
-    let phases = &context.labels.phases;
-    let mut bytes = 0;
-    let mut forwards = Vec::new();
-    for of in &live.blocks {
-        let born = phases.at(of.block.born_seq);
-        let label = context.labels.of(live.device, &of.block);
-        let is_kept = label.evidence == Evidence::Unknown && phases.class(born) == PhaseClass::Forward;
-        if is_kept && !of.block.is_from_start {
-            bytes += of.block.size_bytes;
-            forwards.push(phases.end_of_pass(born));
-        }
-    }
-    forwards.sort_unstable();
-    forwards.dedup();
+pub(super) fn kept_graph(live: &LiveAtPeak) -> Option<Hint> {
     // Workspaces come with the first forward, and stay.
-    (forwards.len() as u64 > FEWEST_STEPS).then_some(Hint::KeptGraph {
+    (live.kept_forwards as u64 > FEWEST_STEPS).then_some(Hint::KeptGraph {
         device: live.device,
-        bytes,
-        forwards: forwards.len(),
+        bytes: live.kept_bytes,
+        forwards: live.kept_forwards,
     })
 }
 
