@@ -1,5 +1,6 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
+pub mod activations;
 mod breakdown;
 pub mod categories;
 mod changed_holders;

@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 2 an error.
 
+mod activations;
 mod arguments;
 mod compare;
 mod export;
@@ -43,6 +44,8 @@ enum Command {
     Steps(steps::Args),
     /// Site by site, or operator by operator: calls, memory of its own and with what it called
     Sites(sites::Args),
+    /// Activations step by step, by module and by phase; per sample
+    Activations(activations::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// SQL over the tables: events, checkpoints, samples, sites, modules, node_samples, steps, phases
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Phases(args) => phases::run(&args),
         Command::Steps(args) => steps::run(&args),
         Command::Sites(args) => sites::run(&args),
+        Command::Activations(args) => activations::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
