@@ -158,18 +158,22 @@ impl TraceBuilder {
 
     /// A sample of the process's resident size.
     #[must_use]
-    pub fn rss(mut self, bytes: u64) -> Self {
+    pub fn rss(self, bytes: u64) -> Self {
+        self.sample(bytes, None)
+    }
+
+    /// A sample of the process's resident size that was read at the checkpoint just before.
+    #[must_use]
+    pub fn rss_at_checkpoint(self, bytes: u64) -> Self {
+        let checkpoint = (self.slots.len() as u64).checked_sub(1);
+        self.sample(bytes, checkpoint)
+    }
+
+    fn sample(mut self, bytes: u64, checkpoint: Option<u64>) -> Self {
         let metric = self.id("rss_bytes", StringUse::Name);
         let ticks = self.ticks();
-        let slot = SampleSlot {
-            ticks,
-            metric,
-            device: -1,
-            pid: None,
-            value: bytes as f64,
-            checkpoint: None,
-            thread: 1,
-        };
+        let value = bytes as f64;
+        let slot = SampleSlot { ticks, metric, device: -1, pid: None, value, checkpoint, thread: 1 };
         self.slots.push(slot.encode());
         self
     }

@@ -1,5 +1,6 @@
 //! Analyses: typed rows in, typed results out. No input or output, no drawing.
 
+pub mod activations;
 mod aligned_steps;
 mod breakdown;
 pub mod categories;

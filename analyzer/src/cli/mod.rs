@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 from `check` alone, a
 //! budget exceeded, 2 an error.
 
+mod activations;
 mod arguments;
 mod check;
 mod compare;
@@ -58,6 +59,8 @@ enum Command {
     Fragmentation(fragmentation::Args),
     /// Why memory ran out: what was asked, what was free, who held the rest, what would have helped
     Oom(oom::Args),
+    /// Activations step by step, by module and by phase; per sample
+    Activations(activations::Args),
     /// Runs against a base: peak, time per step, loss; who changed
     Compare(compare::Args),
     /// The largest batch, or other size, that fits into a budget of memory
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Leaks(args) => leaks::run(&args),
         Command::Fragmentation(args) => fragmentation::run(&args),
         Command::Oom(args) => oom::run(&args),
+        Command::Activations(args) => activations::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Estimate(args) => estimate::run(&args),

@@ -1,5 +1,6 @@
 //! Rendering: text, JSON, CSV and Markdown. Nothing here computes.
 
+mod activations;
 mod breakdown;
 mod cells;
 mod check;
@@ -22,6 +23,9 @@ mod summary_text;
 mod tables;
 mod units;
 
+pub use activations::{
+    OfProcesses, module_activations_table, phase_activations_table, step_activations_table,
+};
 pub use breakdown::{breakdown_people_table, breakdown_table};
 pub(crate) use cells::printable;
 pub use cells::{Cell, Column, Format, Table};

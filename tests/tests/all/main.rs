@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod activation_laws;
+mod activations;
 mod alerting;
 mod c_api;
 mod check;

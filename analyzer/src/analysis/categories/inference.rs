@@ -7,7 +7,8 @@
 //! | | within zero_grad | gradient |
 //! | | otherwise during training | input |
 //! | data | later than the phase | input |
-//! | outside of phases | the next forward has begun | input |
+//! | between two forwards | within the backward after them, which alone held it | activation |
+//! | outside of phases otherwise | the next forward has begun | input |
 //! | forward, or between it and backward | backward has begun, at the latest the next forward's end | activation |
 //! | | before backward | temporary |
 //! | | longer | unknown |
@@ -81,6 +82,11 @@ impl Life<'_> {
     /// Whether it is freed, and at the latest in the pass of a stretch.
     fn is_freed_by(&self, stretch: StretchId) -> bool {
         self.died.is_some_and(|died| died <= self.map.end_of_pass(stretch))
+    }
+
+    /// Whether it is freed in the pass of a stretch.
+    fn dies_in(&self, stretch: Option<StretchId>) -> bool {
+        self.died.zip(stretch).is_some_and(|(died, stretch)| self.map.is_same_pass(died, stretch))
     }
 
     /// `forward` is the stretch that it belongs to, which it may have been allocated right after.
@@ -163,6 +169,13 @@ impl Life<'_> {
             // The loss, computed outside of the phase that is called forward.
             return self.of_forward(forward);
         }
+        let is_between_forwards =
+            (before_class, next_class) == (Some(PhaseClass::Forward), Some(PhaseClass::Forward));
+        if is_between_forwards && self.dies_in(map.next(self.born, Wanted::Backward)) {
+            // A part of the loss, when the model is called several times for one backward. A batch that a variable holds
+            // outlives backward.
+            return Category::Activation;
+        }
         if map.first_call().is_none_or(|first| self.born < first) {
             return self.before_training();
         }
@@ -211,5 +224,58 @@ impl Life<'_> {
             None if is_kept => Category::Parameter,
             None => Category::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::EndedPhase;
+
+    /// Phases of ten numbers each, with ten between them: the first one from 10 to 20, the second one from 30 to 40.
+    fn map(names: &[&str]) -> PhaseMap {
+        let phase = |(at, name): (usize, &&str)| EndedPhase {
+            name: (*name).to_owned(),
+            step: None,
+            thread: 1,
+            begin_nanos: 0,
+            end_nanos: 0,
+            seqs: (at as u64 * 20 + 10, at as u64 * 20 + 20),
+            devices: Vec::new(),
+            is_complete: true,
+        };
+        PhaseMap::new(names.iter().enumerate().map(phase).collect())
+    }
+
+    fn category(map: &PhaseMap, born: u64, died: u64) -> Category {
+        infer(map, map.at(born), Some(map.at(died))).category
+    }
+
+    #[test]
+    fn a_loss_between_two_forwards_is_an_activation_and_a_batch_there_is_none() {
+        let two = ["forward", "forward", "backward", "optimizer"];
+        let map = map(&[two, two].concat());
+        assert_eq!(category(&map, 25, 55), Category::Activation, "held by the graph alone");
+        assert_eq!(category(&map, 25, 65), Category::Input, "held by a variable");
+        assert_eq!(category(&map, 25, 35), Category::Input, "the forward's own");
+        assert_eq!(category(&map, 25, 27), Category::Temporary);
+        assert_eq!(
+            category(&map, 5, 55),
+            Category::Input,
+            "from before training, though the graph held it alone"
+        );
+        assert_eq!(category(&map, 85, 135), Category::Input, "before the first forward of a step");
+    }
+
+    #[test]
+    fn forwards_that_one_backward_follows_are_one() {
+        let map =
+            map(&["forward", "loss", "zero_grad", "backward", "data", "forward", "optimizer", "forward"]);
+        let forwards: Vec<_> = map
+            .forwards()
+            .iter()
+            .map(|forward| (forward.begin_seq, forward.phase_end_seq, forward.end_seq))
+            .collect();
+        assert_eq!(forwards, [(10, 40, 70), (110, 120, 120), (150, 160, 160)]);
     }
 }

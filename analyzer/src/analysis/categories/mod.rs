@@ -14,7 +14,7 @@ pub use inference::{Inferred, infer};
 pub use label::{Evidence, Kind, Label};
 pub(crate) use labels::label_blocks_with;
 pub use labels::{Labels, label_blocks};
-pub use phase_map::{PhaseMap, StretchId, Wanted};
+pub use phase_map::{Forward, PhaseMap, StretchId, Wanted};
 pub use rules::CategoryRules;
 pub use sums::{CategorySums, CategoryTotal};
 

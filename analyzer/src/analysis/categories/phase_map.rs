@@ -39,6 +39,17 @@ pub struct PhaseMap {
     phases_before: Vec<u32>,
 }
 
+/// A forward, from the first phase of it to when nothing more is kept for backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// Events with a `seq` above this are in it.
+    pub begin_seq: u64,
+    /// The last phase of it ends with this.
+    pub phase_end_seq: u64,
+    /// It ends with this: where backward begins, else as its last phase.
+    pub end_seq: u64,
+}
+
 /// No stretch.
 const NONE: u32 = u32::MAX;
 
@@ -173,6 +184,38 @@ impl PhaseMap {
     #[must_use]
     pub fn has_recompute(&self) -> bool {
         self.stretches.iter().any(|stretch| stretch.class == PhaseClass::Recompute)
+    }
+
+    /// The forwards, in order. Those that one backward follows are one: a model called several times, a loss that is a
+    /// module. Those that no backward follows, before an update or the end, are one too, unless nothing ever goes backward.
+    #[must_use]
+    pub fn forwards(&self) -> Vec<Forward> {
+        let mut forwards = Vec::new();
+        let mut open: Option<(Forward, u32)> = None;
+        let end = |id: StretchId| self.stretches.get(id + 1).map_or(u64::MAX, |next| next.after_seq);
+        for (id, stretch) in self.stretches.iter().enumerate() {
+            match (stretch.class, &mut open) {
+                (PhaseClass::Forward, Some((forward, pass)))
+                    if *pass == stretch.pass || self.has_backward() =>
+                {
+                    (forward.phase_end_seq, forward.end_seq) = (end(id), end(id));
+                }
+                (PhaseClass::Forward, _) => {
+                    let forward =
+                        Forward { begin_seq: stretch.after_seq, phase_end_seq: end(id), end_seq: end(id) };
+                    forwards.extend(open.replace((forward, stretch.pass)).map(|(before, _)| before));
+                }
+                (PhaseClass::Backward, Some(_)) => {
+                    let ended =
+                        open.take().map(|(forward, _)| Forward { end_seq: stretch.after_seq, ..forward });
+                    forwards.extend(ended);
+                }
+                (PhaseClass::Optimizer, _) => forwards.extend(open.take().map(|(forward, _)| forward)),
+                _ => {}
+            }
+        }
+        forwards.extend(open.map(|(forward, _)| forward));
+        forwards
     }
 
     /// The `seq` after which each stretch of a class ends, and the one before which it begins, in order.
