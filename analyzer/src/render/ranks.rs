@@ -1,5 +1,7 @@
 //! Tables over the ranks of a run.
 
+use tidegauge_schemas::layout::ProcessId;
+
 use super::cells::{Cell, Format, Table};
 use super::summary_text::Style;
 use super::units::{bytes, duration};
@@ -22,9 +24,9 @@ pub(super) fn ranks_text(summary: &Summary, ranks: &RankSpread, format: Format, 
             "  {}: highest {} (rank {}), lowest {} (rank {}), median {}, spread {spread:.1} %{break_}\n",
             curve.curve,
             bytes(high.value),
-            high.process.rank,
+            rank_name(high.process),
             bytes(low.value),
-            low.process.rank,
+            rank_name(low.process),
             bytes(curve.median_bytes),
         );
     }
@@ -33,7 +35,7 @@ pub(super) fn ranks_text(summary: &Summary, ranks: &RankSpread, format: Format, 
             summary.processes.iter().filter_map(|process| process.span_nanos).map(|span| span.0).min();
         text += &format!(
             "  the first to run out of memory is rank {}, {} after the run's first record{break_}\n",
-            oom.process.rank,
+            rank_name(oom.process),
             duration(oom.value - begin.unwrap_or(oom.value)),
         );
     }
@@ -91,7 +93,6 @@ pub fn aligned_steps_table(steps: &[AlignedStep]) -> Table {
         ("fastest_rank", "of rank"),
     ]);
     for step in steps {
-        let rank = |rank: u32| Cell::Count(i64::from(rank));
         let (high, low) = (step.highest, step.lowest);
         let spread =
             high.zip(low).map(|(high, low)| (high.value - low.value) as f64 / high.value.max(1) as f64);
@@ -99,15 +100,24 @@ pub fn aligned_steps_table(steps: &[AlignedStep]) -> Table {
             Cell::Count(step.step),
             Cell::Count(step.ranks as i64),
             Cell::bytes(high.map(|of| of.value)),
-            high.map_or(Cell::Unknown, |of| rank(of.process.rank)),
+            high.map_or(Cell::Unknown, |of| whose(of.process)),
             Cell::bytes(low.map(|of| of.value)),
-            low.map_or(Cell::Unknown, |of| rank(of.process.rank)),
+            low.map_or(Cell::Unknown, |of| whose(of.process)),
             spread.map_or(Cell::Unknown, Cell::Share),
             Cell::Nanos(step.slowest.value),
-            rank(step.slowest.process.rank),
+            whose(step.slowest.process),
             Cell::Nanos(step.fastest.value),
-            rank(step.fastest.process.rank),
+            whose(step.fastest.process),
         ]);
     }
     table
+}
+
+/// A rank, and which of its processes where it is not the first.
+fn rank_name(id: ProcessId) -> String {
+    if id.process == 0 { id.rank.to_string() } else { format!("{} process {}", id.rank, id.process) }
+}
+
+fn whose(id: ProcessId) -> Cell {
+    if id.process == 0 { Cell::Count(i64::from(id.rank)) } else { Cell::Text(rank_name(id)) }
 }

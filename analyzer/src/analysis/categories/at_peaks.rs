@@ -132,6 +132,7 @@ impl Observer for AtPeaks {
         if self.devices.len() <= *device_index {
             self.devices.resize_with(device_index + 1, DevicePeak::default);
         }
+        self.judge.hear(event);
         // What an event frees is gone at the peak that it makes, if it makes one.
         if let Some(replaced) = replaced {
             self.end(*device_index, replaced, Some(event.seq));

@@ -18,6 +18,8 @@
 //! | optimizer | within it | temporary |
 //! | | later than the next forward's begin | optimizer_state |
 //!
+//! Where the program told of parameters, what it told nothing of is none: then "parameter" reads "unknown".
+//!
 //! The trace's end is no free: what is alive there counts as alive for as long as it takes, so that a forward that ran out
 //! of memory has activations.
 

@@ -9,7 +9,7 @@ use super::phase_map::PhaseMap;
 use super::rules::CategoryRules;
 use crate::error::Result;
 use crate::foreign::stack_class;
-use crate::load::{Process, SiteStacks};
+use crate::load::{EventRow, Process, SiteStacks};
 use crate::replay::{Block, PhaseClass};
 
 /// What phase the stacks of sites say that they are in.
@@ -24,6 +24,9 @@ pub(super) struct BlockJudge {
     pub(super) phases: PhaseMap,
     rules_of_sites: FxHashMap<u32, u8>,
     classes_of_sites: FxHashMap<u32, PhaseClass>,
+    /// Whether the program told of any block that it is a parameter: then what it told nothing of is none, a dataset for
+    /// instance.
+    has_told_parameters: bool,
 }
 
 impl BlockJudge {
@@ -32,15 +35,18 @@ impl BlockJudge {
     /// # Errors
     /// If the trace cannot be read.
     pub(super) fn new(process: &Process, rules: &CategoryRules) -> Result<Self> {
-        let classes_of_sites = match process.foreign() {
-            Some(_) => classes(&SiteStacks::read(process)?),
-            None => FxHashMap::default(),
-        };
         Ok(Self {
             phases: PhaseMap::read(process)?,
             rules_of_sites: rules.of_sites(process)?,
-            classes_of_sites,
+            classes_of_sites: classes(&SiteStacks::read(process)?),
+            has_told_parameters: false,
         })
+    }
+
+    /// Takes in what an event says of a block; what is alive from before training until the end is judged at the end.
+    #[inline]
+    pub(super) fn hear(&mut self, event: &EventRow) {
+        self.has_told_parameters |= event.category == Some(Category::Parameter);
     }
 
     /// What a block is that was freed at `died_seq`; `None` for one that is alive at the end.
@@ -56,6 +62,8 @@ impl BlockJudge {
             return Label { is_recomputed, ..Label::tagged(category) };
         }
         let Inferred { category, is_recomputed } = self.before_window(block).unwrap_or_else(of_phases);
+        let is_no_parameter = category == Category::Parameter && self.has_told_parameters;
+        let category = if is_no_parameter { Category::Unknown } else { category };
         let evidence = if category == Category::Unknown { Evidence::Unknown } else { Evidence::Inferred };
         Label { kind: Kind::Category(category), evidence, is_recomputed }
     }

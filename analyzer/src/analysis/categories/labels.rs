@@ -130,6 +130,7 @@ impl Observer for Labeller {
         let Observed::Event { event, device, block, allocated_delta_blocks, replaced, .. } = observed else {
             return;
         };
+        self.judge.hear(event);
         if let Some(replaced) = replaced {
             self.end(device.device, replaced, Some(event.seq));
         }
