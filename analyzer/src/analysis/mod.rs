@@ -19,12 +19,15 @@ mod live_moments;
 mod live_set;
 mod noise_band;
 mod peaks;
+mod phase_comparison;
+mod phase_figures;
 mod phase_pattern;
 mod phase_table;
 mod plan;
 mod rank_spread;
 mod run_figures;
 mod sites;
+mod step_comparison;
 mod step_highs;
 mod step_table;
 mod summary;
@@ -47,6 +50,8 @@ pub use leaks::{
 pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
+pub use phase_comparison::{ComparedPhase, PhaseComparison, phase_comparison};
+pub use phase_figures::{PhaseFigure, PhaseMemoryFigure, Varying};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use plan::{
@@ -54,8 +59,9 @@ pub use plan::{
     PlanRun, PredictedPeak, Reading, RunReadings, plan, run_readings,
 };
 pub use rank_spread::{CurveSpread, RankSpread, rank_spread};
-pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
+pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, StepFigure, run_figures};
 pub use sites::{SiteOrder, SiteRow, sites};
+pub use step_comparison::{ComparedStep, StepComparison, StepOfRun, step_comparison};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{
