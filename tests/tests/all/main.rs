@@ -8,6 +8,7 @@ mod check;
 mod clock_step;
 mod command_line;
 mod compare;
+mod compare_aligned;
 mod damage;
 mod demo;
 mod estimate;

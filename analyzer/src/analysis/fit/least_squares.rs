@@ -41,8 +41,8 @@ impl LeastSquares {
                 }
             }
             let left = length(&own);
-            // A scale of nothing gives no number, which is not more either.
-            if !(left > MIN_OWN_PART) {
+            // A column of nothing gives no number.
+            if left.is_nan() || left <= MIN_OWN_PART {
                 return None;
             }
             upper[at][at] = left;
