@@ -186,11 +186,18 @@ fn reason(plan: &Plan) -> String {
     match plan.answer {
         Answer::Nothing => format!("predicted: {}, of {usable}", around(1)),
         Answer::Largest(x) => format!("predicted: {}, {}, of {usable}", around(x), around(x + 1)),
-        Answer::AtLeast(x) => format!(
-            "predicted: {}, of {usable}; {x} is {MAX_EXTRAPOLATION} times the largest that was measured, further no fit \
-             is believed: record a run at about {x} and plan again",
-            around(x)
-        ),
+        Answer::AtLeast(x) => {
+            // Of two sizes it may be their product that ends there.
+            let what = match &plan.at {
+                Some((other, at)) => format!("{x}, or its product with {other} {at},"),
+                None => x.to_string(),
+            };
+            format!(
+                "predicted: {}, of {usable}; {what} is {MAX_EXTRAPOLATION} times the largest that was measured, further \
+                 no fit is believed: record a run at about {x} and plan again",
+                around(x)
+            )
+        }
     }
 }
 
