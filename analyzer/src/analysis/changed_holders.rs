@@ -48,7 +48,7 @@ pub struct ChangedHolders {
 }
 
 /// Bytes alive at the peak that a comparison shows of a run; `None` where that is no peak of allocated. By site, they
-/// are known already; by anything else it takes two passes.
+/// are known already; by anything else it takes two passes. `rules` are the user's own categories.
 ///
 /// # Errors
 /// If the trace cannot be read.
@@ -57,6 +57,7 @@ pub fn held_at_peak(
     figures: &RunFigures,
     row: &ComparisonRow,
     grouping: Grouping,
+    rules: &CategoryRules,
     window_of: impl Fn(&Process) -> Result<Window>,
 ) -> Result<Option<Held>> {
     let Some(peak) = row.peak.as_ref().filter(|peak| peak.measure.is_allocated()) else { return Ok(None) };
@@ -70,9 +71,7 @@ pub fn held_at_peak(
         }
     } else if let Some(process) = source.processes.iter().find(|process| process.id == peak.process) {
         let window = window_of(process)?;
-        let found = peaks(process, Moment::Peak, window, grouping, &CategoryRules::default(), |device| {
-            device == peak.device
-        })?;
+        let found = peaks(process, Moment::Peak, window, grouping, rules, |device| device == peak.device)?;
         for group in found.into_iter().flat_map(|peaks| peaks.groups) {
             *held.entry(group.key).or_default() += group.bytes;
         }

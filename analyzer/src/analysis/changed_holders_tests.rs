@@ -22,6 +22,7 @@ fn row(name: &str, measure: Measure) -> ComparisonRow {
         peak: Some(peak),
         step_nanos: None,
         steps: 0,
+        steps_of: None,
         final_loss: None,
         batch_size: None,
         ended: Ended::Clean,

@@ -10,9 +10,9 @@ use super::noise_band::NoiseBand;
 use super::run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures};
 
 /// Peaks that are closer than this part of the base's are the same: jitter of the allocation itself.
-const PEAK_FLOOR: f64 = 0.001;
+pub(super) const PEAK_FLOOR: f64 = 0.001;
 /// And times: machines change between two runs, which the steps of one run do not show.
-const TIME_FLOOR: f64 = 0.02;
+pub(super) const TIME_FLOOR: f64 = 0.02;
 
 /// How a figure stands to the base's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct ComparisonRow {
     pub step_nanos: Option<Compared>,
     /// Complete steps.
     pub steps: usize,
+    /// Process that they are of.
+    pub steps_of: Option<ProcessId>,
     /// The last loss that was told.
     pub final_loss: Option<f64>,
     /// Batch size, if it is constant.
@@ -133,9 +135,49 @@ pub fn comparison(runs: &[RunFigures], names: &[String]) -> Comparison {
         if row.ended != Ended::Clean {
             notes.push(format!("`{name}` ended: {}; its figures are those up to then", row.ended.as_str()));
         }
+        if let Some((process, _)) = picked {
+            notes.extend(process.coverage.iter().map(|sentence| format!("`{name}`: {sentence}")));
+        }
         rows.push(row);
     }
+    notes.extend(missing_notes(runs, &rows));
     Comparison { rows, is_of_several_processes, notes }
+}
+
+/// What some runs tell and others do not: it stays unknown.
+fn missing_notes(runs: &[RunFigures], rows: &[ComparisonRow]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |lacks: &dyn Fn(&ComparisonRow) -> bool, what: &str| {
+        let missing: Vec<String> =
+            rows.iter().filter(|row| lacks(row)).map(|row| format!("`{}`", row.configuration)).collect();
+        if !missing.is_empty() && missing.len() < rows.len() {
+            notes.push(format!("{}: {what}", missing.join(", ")));
+        }
+    };
+    note(
+        &|row| row.steps == 0,
+        "no complete steps, so neither a time per step nor what differs by noise is known",
+    );
+    note(
+        &|row| row.steps > 0 && row.step_nanos.is_none(),
+        "recorded without times: how long steps took is not known",
+    );
+    note(&|row| row.final_loss.is_none(), "told no loss");
+    let is_foreign = |run: &RunFigures| run.processes.iter().any(|process| process.is_foreign);
+    let foreign: Vec<String> = runs
+        .iter()
+        .zip(rows)
+        .filter(|(run, _)| is_foreign(run))
+        .map(|(_, row)| format!("`{}`", row.configuration))
+        .collect();
+    if !foreign.is_empty() && foreign.len() < rows.len() {
+        notes.push(format!(
+            "{}: recorded by another tool, unlike the others; what either leaves out (memory from before the recording, \
+             steps, phases) differs without the program's doing",
+            foreign.join(", ")
+        ));
+    }
+    notes
 }
 
 fn compare(
@@ -157,7 +199,7 @@ fn compare(
             process: process.id,
             measure: peak.measure,
             device: peak.device,
-            bytes: compared(peak.bytes, deviation, of_base, PEAK_FLOOR),
+            bytes: compared(peak.bytes, deviation, of_base, floor(of_base, PEAK_FLOOR)),
             step: peak.step,
             phase: peak.phase.clone(),
         }
@@ -165,7 +207,7 @@ fn compare(
     let band = of_steps.and_then(|process| NoiseBand::of(&process.step_nanos));
     let step_nanos = band.map(|band| {
         let of_base = base.and_then(|base| base.step_nanos);
-        compared(band.median, band.deviation, of_base, TIME_FLOOR)
+        compared(band.median, band.deviation, of_base, floor(of_base, TIME_FLOOR))
     });
     let batch_size = match of_steps.map_or(BatchSize::Untold, |process| process.batch_size) {
         BatchSize::Constant(size) => Some(size),
@@ -178,6 +220,7 @@ fn compare(
         peak,
         step_nanos,
         steps: of_steps.map_or(0, |process| process.steps),
+        steps_of: of_steps.filter(|process| process.steps > 0).map(|process| process.id),
         final_loss: of_steps.and_then(|process| process.final_loss).or_else(|| any_loss(run)),
         batch_size,
         ended: of_process.or(of_steps).map_or(Ended::Unknown, |process| process.ended),
@@ -188,12 +231,18 @@ fn any_loss(run: &RunFigures) -> Option<f64> {
     run.processes.iter().find_map(|process| process.final_loss)
 }
 
-fn compared(value: i64, deviation: Option<i64>, base: Option<Compared>, floor: f64) -> Compared {
+/// That part of the base's figure.
+pub(super) fn floor(base: Option<Compared>, share: f64) -> i64 {
+    base.map_or(0, |base| (base.value as f64 * share) as i64)
+}
+
+/// A figure against the base's; differences up to `floor` are none.
+pub(super) fn compared(value: i64, deviation: Option<i64>, base: Option<Compared>, floor: i64) -> Compared {
     let delta = base.map(|base| value - base.value);
     let share = |base: &Compared| (base.value > 0).then(|| (value - base.value) as f64 / base.value as f64);
     let noise = deviation.zip(base).and_then(|(own, base)| {
         // The bands around the two figures touch up to this distance.
-        Some((own + base.deviation?).max((base.value as f64 * floor) as i64))
+        Some((own + base.deviation?).max(floor))
     });
     let verdict = delta.zip(noise).map(|(delta, noise)| match delta {
         delta if delta.abs() <= noise => Verdict::Same,

@@ -12,6 +12,10 @@ fn process(rank: u32) -> ProcessFigures {
         step_nanos: Vec::new(),
         batch_size: BatchSize::Untold,
         final_loss: None,
+        by_step: Vec::new(),
+        phases: Vec::new(),
+        is_foreign: false,
+        coverage: Vec::new(),
     }
 }
 
@@ -24,6 +28,7 @@ fn peak(measure: Measure, device: i16, bytes: i64) -> PeakFigure {
         phase: Some("backward".into()),
         is_lower_bound: false,
         step_bytes: vec![bytes; 5],
+        by_step: Vec::new(),
         holders: Vec::new(),
     }
 }

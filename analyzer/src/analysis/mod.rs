@@ -22,6 +22,8 @@ mod live_set;
 mod noise_band;
 mod oom;
 mod peaks;
+mod phase_comparison;
+mod phase_figures;
 mod phase_pattern;
 mod phase_table;
 mod places;
@@ -30,6 +32,7 @@ mod rank_spread;
 mod run_figures;
 mod series_set;
 mod sites;
+mod step_comparison;
 mod step_highs;
 mod step_table;
 mod summary;
@@ -60,6 +63,8 @@ pub use oom::{
     host_kills, ooms,
 };
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
+pub use phase_comparison::{ComparedPhase, PhaseComparison, phase_comparison};
+pub use phase_figures::{PhaseFigure, PhaseMemoryFigure, Varying};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use plan::{
@@ -67,9 +72,10 @@ pub use plan::{
     PlanRun, PredictedPeak, Reading, RunReadings, plan, run_readings,
 };
 pub use rank_spread::{CurveSpread, RankSpread, rank_spread};
-pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, run_figures};
+pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, StepFigure, run_figures};
 pub use series_set::{Bucket, Series};
 pub use sites::{SiteOrder, SiteRow, sites};
+pub use step_comparison::{ComparedStep, StepComparison, StepOfRun, step_comparison};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{

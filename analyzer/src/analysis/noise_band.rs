@@ -22,6 +22,30 @@ impl NoiseBand {
     }
 }
 
+/// Mean and mean absolute deviation, of figures whose mean is told: an outlier that moves the mean widens the band.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MeanBand {
+    /// Mean of the readings.
+    pub(super) mean: i64,
+    /// Mean distance of the readings from it; `None` for fewer than three.
+    pub(super) deviation: Option<i64>,
+}
+
+impl MeanBand {
+    /// Of these readings; `None` without any.
+    pub(super) fn of(readings: &[i64]) -> Option<Self> {
+        let mean = mean(readings)?;
+        let distances: Vec<i64> = readings.iter().map(|reading| (reading - mean).abs()).collect();
+        let deviation = if readings.len() < MIN_READINGS { None } else { self::mean(&distances) };
+        Some(Self { mean, deviation })
+    }
+}
+
+fn mean(values: &[i64]) -> Option<i64> {
+    let count = i128::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    i64::try_from(values.iter().map(|value| i128::from(*value)).sum::<i128>() / count).ok()
+}
+
 /// The readings without the first, which pays for warming up, where there are at least three.
 pub(super) fn settled(readings: &[i64]) -> &[i64] {
     if readings.len() >= 3 { &readings[1..] } else { readings }
@@ -49,6 +73,13 @@ mod tests {
         assert_eq!(band, NoiseBand { median: 10, deviation: Some(1) });
         assert_eq!(NoiseBand::of(&[4, 10]).unwrap(), NoiseBand { median: 7, deviation: None });
         assert_eq!(NoiseBand::of(&[]), None);
+    }
+
+    #[test]
+    fn an_outlier_that_moves_a_mean_widens_its_band() {
+        assert_eq!(MeanBand::of(&[0, 0, 0, 100]), Some(MeanBand { mean: 25, deviation: Some(37) }));
+        assert_eq!(MeanBand::of(&[-4, 2]), Some(MeanBand { mean: -1, deviation: None }));
+        assert_eq!(MeanBand::of(&[]), None);
     }
 
     #[test]

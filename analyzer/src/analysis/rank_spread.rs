@@ -33,6 +33,9 @@ pub struct RankSpread {
     pub worst: ProcessId,
 }
 
+/// What a rank is asked for.
+type Figure<'a> = &'a dyn Fn(&ProcessSummary) -> Option<i64>;
+
 /// Compares the processes that recorded themselves; `None` where there is but one.
 #[must_use]
 pub fn rank_spread(processes: &[ProcessSummary]) -> Option<RankSpread> {
@@ -48,7 +51,7 @@ pub fn rank_spread(processes: &[ProcessSummary]) -> Option<RankSpread> {
         process.devices.iter().filter_map(|device| Some(device.reserved.as_ref()?.bytes)).max()
     };
     let used = |process: &ProcessSummary| process.device_use.iter().map(|device| device.used.bytes).max();
-    let curves: [(&'static str, &dyn Fn(&ProcessSummary) -> Option<i64>); 5] = [
+    let curves: [(&'static str, Figure<'_>); 5] = [
         ("allocated", &|process| highest_of(process, false)),
         ("reserved", &reserved),
         ("used", &used),
@@ -65,11 +68,7 @@ pub fn rank_spread(processes: &[ProcessSummary]) -> Option<RankSpread> {
     Some(RankSpread { processes: own.len(), curves, first_oom, worst })
 }
 
-fn spread(
-    curve: &'static str,
-    processes: &[&ProcessSummary],
-    of: &dyn Fn(&ProcessSummary) -> Option<i64>,
-) -> Option<CurveSpread> {
+fn spread(curve: &'static str, processes: &[&ProcessSummary], of: Figure<'_>) -> Option<CurveSpread> {
     let mut values: Vec<OfRank> = processes
         .iter()
         .filter_map(|process| Some(OfRank { value: of(process)?, process: process.id }))

@@ -8,9 +8,10 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::Ended;
 
 use super::noise_band::settled;
+use super::phase_figures::{PhaseFigure, PhaseFigures};
 use super::step_table::{StepRow, StepTable};
 use super::summary::{NamedHolder, PeakSummary, ProcessSummary, summarize};
-use crate::error::Result;
+use crate::error::{Result, described};
 use crate::load::{Process, Source};
 use crate::replay::{Observed, Observer, Window};
 
@@ -62,6 +63,8 @@ pub struct PeakFigure {
     pub is_lower_bound: bool,
     /// Highest in each complete step that it is known of, without the first where there are at least three.
     pub step_bytes: Vec<i64>,
+    /// The same by the numbers of the steps, the first too.
+    pub by_step: Vec<(i64, i64)>,
     /// Who holds it, largest first; empty for resident sizes.
     pub holders: Vec<NamedHolder>,
 }
@@ -83,6 +86,25 @@ pub struct ProcessFigures {
     pub batch_size: BatchSize,
     /// The last loss that was told, of a step or of an evaluation.
     pub final_loss: Option<f64>,
+    /// Its complete steps, one by one.
+    pub by_step: Vec<StepFigure>,
+    /// Its phases, in the order of the loop.
+    pub phases: Vec<PhaseFigure>,
+    /// Whether another tool recorded it.
+    pub is_foreign: bool,
+    /// Which part of the program the recording of another tool covers, in sentences.
+    pub coverage: Vec<String>,
+}
+
+/// What is known of one complete step but its memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepFigure {
+    /// Its number.
+    pub step: i64,
+    /// How long it took; `None` in recordings without times.
+    pub nanos: Option<i64>,
+    /// Its loss.
+    pub loss: Option<f64>,
 }
 
 /// What the steps say of their batch size.
@@ -117,19 +139,46 @@ pub fn run_figures(
     shows: impl Fn(i16) -> bool,
 ) -> Result<(RunFigures, Vec<String>)> {
     let mut warnings = source.warnings();
-    let mut processes = Vec::new();
+    let (mut processes, mut first_error) = (Vec::new(), None);
     for process in &source.processes {
-        let window = window_of(process)?;
-        let mut steps = StepTable::new(window);
-        let mut others = (StepRss::new(window), FinalLoss { window, loss: None });
-        let summarized = summarize(process, window, &shows, &mut (&mut steps, &mut others))?;
-        warnings.extend(summarized.warnings.iter().map(|warning| format!("{}: {warning}", process.id)));
-        let (step_rss, final_loss) = others;
-        let rows = steps.finish(&summarized.outcome);
-        processes.push(process_figures(summarized.summary, &rows, &step_rss, final_loss.loss, &shows));
+        match window_of(process).and_then(|window| read_process(process, window, &shows)) {
+            Ok((figures, of_process)) => {
+                warnings.extend(of_process.iter().map(|warning| format!("{}: {warning}", process.id)));
+                processes.push(figures);
+            }
+            // The others are worth looking at.
+            Err(error) if source.processes.len() > 1 => {
+                let reason = described(error.chain());
+                warnings.push(format!("{}: left out, it cannot be read: {reason}", process.id));
+                first_error.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let (true, Some(error)) = (processes.is_empty(), first_error) {
+        return Err(error);
     }
     let configured_batch_size = source.info.config.get("batch_size").and_then(Value::as_i64);
     Ok((RunFigures { run: source.path.display().to_string(), configured_batch_size, processes }, warnings))
+}
+
+fn read_process(
+    process: &Process,
+    window: Window,
+    shows: &impl Fn(i16) -> bool,
+) -> Result<(ProcessFigures, Vec<String>)> {
+    let mut steps = StepTable::new(window);
+    let mut phases = PhaseFigures::new(window);
+    let mut others = (StepRss::new(window), FinalLoss { window, loss: None });
+    let summarized = summarize(process, window, shows, &mut ((&mut steps, &mut phases), &mut others))?;
+    let (step_rss, final_loss) = others;
+    let rows = steps.finish(&summarized.outcome);
+    let phases = phases.finish(&summarized.outcome, process.has_times());
+    let (loss, has_times) = (final_loss.loss, process.has_times());
+    let mut figures = process_figures(summarized.summary, &rows, &step_rss, loss, has_times, shows);
+    figures.phases = phases;
+    figures.is_foreign = process.foreign().is_some();
+    Ok((figures, summarized.warnings))
 }
 
 fn process_figures(
@@ -137,6 +186,7 @@ fn process_figures(
     rows: &[StepRow],
     step_rss: &StepRss,
     final_loss: Option<f64>,
+    has_times: bool,
     shows: &impl Fn(i16) -> bool,
 ) -> ProcessFigures {
     let figure = |measure, device, peak: &PeakSummary| PeakFigure {
@@ -147,31 +197,48 @@ fn process_figures(
         phase: peak.phase.clone(),
         is_lower_bound: false,
         step_bytes: Vec::new(),
+        by_step: Vec::new(),
         holders: Vec::new(),
+    };
+    let step_bytes = |by_step: &[(i64, i64)]| -> Vec<i64> {
+        let bytes: Vec<i64> = by_step.iter().map(|(_, bytes)| *bytes).collect();
+        settled(&bytes).to_vec()
     };
     let mut peaks = Vec::new();
     for of in summary.devices {
         let measure = if of.device < 0 { Measure::HostAllocated } else { Measure::AcceleratorAllocated };
         let is_of = |row: &&StepRow| row.device == Some(of.device) && row.is_complete;
-        let step_bytes: Vec<i64> = rows.iter().filter(is_of).filter_map(|row| row.peak_bytes).collect();
+        let of_step = |row: &StepRow| Some((row.step, row.peak_bytes?));
+        let by_step: Vec<(i64, i64)> = rows.iter().filter(is_of).filter_map(of_step).collect();
         peaks.push(PeakFigure {
-            step_bytes: settled(&step_bytes).to_vec(),
+            step_bytes: step_bytes(&by_step),
+            by_step,
             holders: of.holders,
             ..figure(measure, of.device, &of.allocated)
         });
     }
     if let Some(rss) = summary.rss.filter(|_| shows(-1)) {
         let measure = if summary.watched.is_some() { Measure::TreeRss } else { Measure::Rss };
+        let by_step = step_rss.finish();
         peaks.push(PeakFigure {
             is_lower_bound: !summary.rss_is_exact,
-            step_bytes: settled(&step_rss.finish()).to_vec(),
+            step_bytes: step_bytes(&by_step),
+            by_step,
             ..figure(measure, -1, &rss)
         });
     }
     // A step has a row for each device.
     let steps: BTreeMap<(i64, i64), &StepRow> =
         rows.iter().filter(|row| row.is_complete).map(|row| ((row.begin_nanos, row.step), row)).collect();
-    let step_nanos: Vec<i64> = steps.values().map(|row| row.duration_nanos).collect();
+    let by_step: Vec<StepFigure> = steps
+        .values()
+        .map(|row| StepFigure {
+            step: row.step,
+            nanos: has_times.then_some(row.duration_nanos),
+            loss: row.loss,
+        })
+        .collect();
+    let step_nanos: Vec<i64> = by_step.iter().filter_map(|step| step.nanos).collect();
     ProcessFigures {
         id: summary.id,
         ended: summary.ended,
@@ -180,6 +247,10 @@ fn process_figures(
         step_nanos: settled(&step_nanos).to_vec(),
         batch_size: batch_size(steps.values().filter_map(|row| row.batch_size)),
         final_loss,
+        by_step,
+        phases: Vec::new(),
+        is_foreign: false,
+        coverage: summary.coverage,
     }
 }
 
@@ -197,8 +268,8 @@ struct StepRss {
     window: Window,
     /// Since the step began.
     high: Option<i64>,
-    /// Of the complete steps.
-    highs: Vec<Option<i64>>,
+    /// Of the complete steps, with their numbers.
+    highs: Vec<(i64, Option<i64>)>,
     /// `seq` of the end of the last step; samples that were read at it bear it and come after it.
     end_seq: Option<u64>,
 }
@@ -208,8 +279,8 @@ impl StepRss {
         Self { window, high: None, highs: Vec::new(), end_seq: None }
     }
 
-    fn finish(&self) -> Vec<i64> {
-        self.highs.iter().copied().flatten().collect()
+    fn finish(&self) -> Vec<(i64, i64)> {
+        self.highs.iter().filter_map(|(step, high)| Some((*step, (*high)?))).collect()
     }
 }
 
@@ -224,11 +295,11 @@ impl Observer for StepRss {
             },
             Observed::Sample(row) if row.is_rss() => {
                 let at_end = self.highs.last_mut().filter(|_| self.end_seq == Some(row.seq));
-                let high = at_end.unwrap_or(&mut self.high);
+                let high = at_end.map_or(&mut self.high, |(_, high)| high);
                 *high = (*high).max(Some(row.value as i64));
             }
             Observed::Step { step, .. } if step.is_complete && self.window.contains(step.end_nanos) => {
-                self.highs.push(self.high.take());
+                self.highs.push((step.step, self.high.take()));
             }
             _ => {}
         }

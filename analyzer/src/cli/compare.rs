@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tidegauge_schemas::run::Config;
 
 use super::arguments::Common;
 use super::output;
 use super::peaks::By;
-use crate::analysis::{self, RunFigures};
+use crate::analysis::categories::CategoryRules;
+use crate::analysis::{self, Comparison, RunFigures};
 use crate::load::Source;
-use crate::render::{self, Format};
+use crate::render::{self, ComparisonParts, Format};
 
-/// Groups shown of who changed unless asked otherwise.
+/// Groups of who changed, and steps, shown unless asked otherwise.
 const DEFAULT_TOP: usize = 8;
 
 #[derive(Debug, clap::Args)]
@@ -23,49 +24,104 @@ pub(super) struct Args {
     /// Trace folders or recordings to compare with it
     #[arg(index = 2, value_name = "OTHER", required = true)]
     others: Vec<PathBuf>,
+    /// Phase by phase; text has it anyway, JSON and CSV then have these rows instead of the runs
+    #[arg(long)]
+    phases: bool,
+    /// Step by step; text then has the steps that differ most, JSON and CSV all of them instead of the runs
+    #[arg(long)]
+    steps: bool,
     /// Who changed, grouped by this (text: site); JSON and CSV then have these rows instead of the runs
     #[arg(long, value_enum)]
     by: Option<By>,
+    /// A category of your own, for --by category: blocks whose site, stack or module matches. May be given several times;
+    /// the first that matches has the word
+    #[arg(long = "rule", value_name = "NAME=REGEX")]
+    rules: Vec<String>,
+}
+
+/// Runs, read.
+struct Runs {
+    sources: Vec<Source>,
+    figures: Vec<RunFigures>,
+    comparison: Comparison,
+}
+
+impl Runs {
+    fn read(args: &Args) -> Result<Self> {
+        let common = &args.common;
+        let paths = common.run.iter().chain(&args.others);
+        let sources: Vec<Source> = paths.map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
+        let named: Vec<(&Path, &Config)> =
+            sources.iter().map(|source| (source.path.as_path(), &source.info.config)).collect();
+        let names = analysis::configuration_names(&named);
+        let selection = common.selection();
+        let mut figures: Vec<RunFigures> = Vec::new();
+        for (source, name) in sources.iter().zip(&names) {
+            let (of_run, warnings) = analysis::run_figures(
+                source,
+                |process| common.window(process),
+                |device| selection.shows_device(device),
+            )?;
+            common.warn(&warnings.iter().map(|warning| format!("{name}: {warning}")).collect::<Vec<_>>());
+            figures.push(of_run);
+        }
+        let comparison = analysis::comparison(&figures, &names);
+        Ok(Self { sources, figures, comparison })
+    }
+
+    fn changed(&self, args: &Args, by: By, rules: &CategoryRules) -> Result<analysis::ChangedHolders> {
+        let rows = &self.comparison.rows;
+        let mut held = Vec::new();
+        for ((source, figures), row) in self.sources.iter().zip(&self.figures).zip(rows) {
+            let window = |process: &_| args.common.window(process);
+            held.push(analysis::held_at_peak(source, figures, row, by.grouping().0, rules, window)?);
+        }
+        Ok(analysis::changed_holders(rows, &held))
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
-    let paths = common.run.iter().chain(&args.others);
-    let sources: Vec<Source> = paths.map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
-    let named: Vec<(&Path, &Config)> =
-        sources.iter().map(|source| (source.path.as_path(), &source.info.config)).collect();
-    let names = analysis::configuration_names(&named);
-    let selection = common.selection();
-    let mut runs: Vec<RunFigures> = Vec::new();
-    for (source, name) in sources.iter().zip(&names) {
-        let (figures, warnings) = analysis::run_figures(
-            source,
-            |process| common.window(process),
-            |device| selection.shows_device(device),
-        )?;
-        common.warn(&warnings.iter().map(|warning| format!("{name}: {warning}")).collect::<Vec<_>>());
-        runs.push(figures);
+    let rules = CategoryRules::parse(&args.rules)?;
+    if !rules.is_empty() && args.by != Some(By::Category) {
+        bail!("--rule makes categories: use it with --by category");
     }
-    let comparison = analysis::comparison(&runs, &names);
     let format = common.format();
     let is_data = matches!(format, Format::Json | Format::Csv);
-    if is_data {
-        common.warn(&comparison.notes);
+    if is_data && usize::from(args.phases) + usize::from(args.steps) + usize::from(args.by.is_some()) > 1 {
+        bail!("--phases, --steps and --by are each a table: JSON and CSV have one of them at a time");
     }
-    if let (true, None) = (is_data, args.by) {
-        return output::emit(common, &render::comparison_table(&comparison).render(format));
+    let runs = Runs::read(args)?;
+    let comparison = &runs.comparison;
+    let phases = || analysis::phase_comparison(&runs.figures, &comparison.rows);
+    let steps = || analysis::step_comparison(&runs.figures, &comparison.rows);
+    if !is_data {
+        let by = args.by.unwrap_or(By::Site);
+        let (phases, steps) = (phases(), args.steps.then(steps));
+        let parts = ComparisonParts {
+            comparison,
+            phases: &phases,
+            steps: steps.as_ref(),
+            changed: &runs.changed(args, by, &rules)?,
+            grouped_by: by.grouping().2,
+            top: common.top.unwrap_or(DEFAULT_TOP),
+        };
+        return output::emit(common, &render::comparison_text(&parts, format, output::style(common)));
     }
-    let (grouping, key, heading) = args.by.unwrap_or(By::Site).grouping();
-    let mut held = Vec::new();
-    for ((source, figures), row) in sources.iter().zip(&runs).zip(&comparison.rows) {
-        held.push(analysis::held_at_peak(source, figures, row, grouping, |process| common.window(process))?);
-    }
-    let changed = analysis::changed_holders(&comparison.rows, &held);
-    let text = if is_data {
-        render::changed_holders_table(&changed, key, common.top.unwrap_or(usize::MAX)).render(format)
+    common.warn(&comparison.notes);
+    let top = common.top.unwrap_or(usize::MAX);
+    let table = if args.phases {
+        let phases = phases();
+        common.warn(&phases.notes);
+        render::compared_phases_table(&phases, comparison.is_of_several_processes, false)
+    } else if args.steps {
+        let steps = steps();
+        common.warn(&steps.notes);
+        render::compared_steps_table(comparison, &steps, top)
+    } else if let Some(by) = args.by {
+        render::changed_holders_table(&runs.changed(args, by, &rules)?, by.grouping().1, top)
     } else {
-        let top = common.top.unwrap_or(DEFAULT_TOP);
-        render::comparison_text(&comparison, &changed, heading, top, format, output::style(common))
+        render::comparison_table(comparison)
     };
-    output::emit(common, &text)
+    output::emit(common, &table.render(format))
 }

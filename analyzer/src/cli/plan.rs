@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use tidegauge_schemas::run::Config;
 
@@ -33,6 +33,10 @@ pub(super) struct Args {
     /// What may grow: batch_size, as the steps tell it, or a numeric key of the configuration
     #[arg(long, value_name = "KEY", default_value = BATCH_SIZE)]
     by: String,
+    /// Another size in which the runs differ, and its value to plan for: sequence_length=512. One of this and --by is
+    /// batch_size; it takes runs at five different pairs of both
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_size)]
+    at: Option<(String, f64)>,
     /// Its value in each run, in their order, where neither steps nor configuration tell it: 64,128
     #[arg(long, value_name = "X,…", value_delimiter = ',')]
     values: Vec<f64>,
@@ -45,6 +49,13 @@ pub(super) struct Args {
     /// A key of the configuration that differs between the runs and on which memory does not depend
     #[arg(long, value_name = "KEY")]
     ignore: Vec<String>,
+}
+
+/// A key and a number.
+fn parse_size(text: &str) -> Result<(String, f64)> {
+    let expected = || format!("`{text}` is no size; expected sequence_length=512");
+    let (key, value) = text.split_once('=').with_context(expected)?;
+    Ok((key.trim().to_owned(), value.trim().parse().with_context(expected)?))
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -81,6 +92,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         budget_bytes: args.budget,
         headroom_share: args.headroom,
         ignored_keys: args.ignore.clone(),
+        at: args.at.clone(),
     };
     let plan = analysis::plan(&runs, &request)?;
     let format = common.format();

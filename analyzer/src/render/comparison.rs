@@ -1,15 +1,18 @@
-//! `tidegauge compare`: the runs, then who changed.
+//! `tidegauge compare`: the runs, their phases and steps, then who changed.
 
 use std::fmt::Write as _;
 
 use super::cells::{Cell, Format, Table, printable};
+use super::compared_phases::compared_phases_table;
+use super::compared_steps::compared_steps_people_tables;
 use super::summary_text::{Style, device_name};
 use crate::analysis::{
-    ChangedHolder, ChangedHolders, Compared, ComparedPeak, Comparison, ComparisonRow, Measure, Verdict,
+    ChangedHolder, ChangedHolders, Compared, ComparedPeak, Comparison, ComparisonRow, Measure,
+    PhaseComparison, StepComparison, Verdict,
 };
 
-/// Runs side by side in a table of who changed: more are too wide for a page.
-const MAX_OTHERS: usize = 4;
+/// Runs side by side in a table: more are too wide for a page.
+pub(super) const MAX_OTHERS: usize = 4;
 
 /// What figures and verdicts of every comparison mean.
 const HOW_TO_READ: [&str; 2] = [
@@ -17,6 +20,28 @@ const HOW_TO_READ: [&str; 2] = [
      of higher or lower says that the bands of both runs lie apart, by 0.1 % of the memory and 2 % of the time at least",
     "bands come from within a run: how much machines differ from one run to another they do not know",
 ];
+
+/// What a comparison by phase means.
+const HOW_TO_READ_PHASES: &str = "a phase's change is the mean of (allocated at its end − at its begin) over the steps without the first, ± their mean \
+     absolute deviation; its time is the median; a difference within the bands of both runs is none, and stands there as \
+     it is where a run has too few steps to know its band";
+
+/// All of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct ComparisonParts<'a> {
+    /// The runs.
+    pub comparison: &'a Comparison,
+    /// Their phases.
+    pub phases: &'a PhaseComparison,
+    /// Their steps, if they are to be shown.
+    pub steps: Option<&'a StepComparison>,
+    /// Who changed.
+    pub changed: &'a ChangedHolders,
+    /// Heading of who it is.
+    pub grouped_by: &'a str,
+    /// Groups, and steps, shown at most.
+    pub top: usize,
+}
 
 /// The runs: one row each, the base first.
 #[must_use]
@@ -180,16 +205,10 @@ fn changed_holders_people_tables(changed: &ChangedHolders, heading: &str, top: u
     tables.collect()
 }
 
-/// The comparison in text or Markdown, with the `top` groups that changed most; `grouped_by` heads their column.
+/// The comparison in text or Markdown.
 #[must_use]
-pub fn comparison_text(
-    comparison: &Comparison,
-    changed: &ChangedHolders,
-    grouped_by: &str,
-    top: usize,
-    format: Format,
-    style: Style,
-) -> String {
+pub fn comparison_text(parts: &ComparisonParts<'_>, format: Format, style: Style) -> String {
+    let ComparisonParts { comparison, phases, steps, changed, grouped_by, top } = *parts;
     let is_markdown = format == Format::Markdown;
     let mut out = String::new();
     // Writing to a string cannot fail.
@@ -205,6 +224,27 @@ pub fn comparison_text(
     let of = common_measure(comparison).map(|name| format!(": peak of {name}")).unwrap_or_default();
     heading(&mut out, &format!("Compared with {}{of}", printable(base)));
     out += &comparison_table(comparison).render(format);
+    if !phases.rows.is_empty() {
+        heading(&mut out, "Phase by phase");
+        let of_several = comparison.is_of_several_processes;
+        out += &compared_phases_table(phases, of_several, true).render(format);
+    }
+    if let Some(steps) = steps.filter(|steps| !steps.rows.is_empty()) {
+        let (shown, all) = (top.min(steps.rows.len()), steps.rows.len());
+        let which = if shown < all {
+            format!("Step by step: peaks of the {shown} of {all} that differ most")
+        } else {
+            "Step by step: peaks".to_owned()
+        };
+        for (number, table) in compared_steps_people_tables(comparison, steps, top).iter().enumerate() {
+            if number == 0 {
+                heading(&mut out, &which);
+            } else {
+                out.push('\n');
+            }
+            out += &table.render(format);
+        }
+    }
     for (number, table) in changed_holders_people_tables(changed, grouped_by, top).iter().enumerate() {
         if number == 0 {
             heading(&mut out, "Who changed: bytes alive at the peak");
@@ -214,7 +254,10 @@ pub fn comparison_text(
         out += &table.render(format);
     }
     heading(&mut out, "Notes");
-    for note in HOW_TO_READ.into_iter().chain(comparison.notes.iter().map(String::as_str)) {
+    let of_phases = (!phases.rows.is_empty()).then_some(HOW_TO_READ_PHASES);
+    let of_steps = steps.into_iter().flat_map(|steps| &steps.notes);
+    let own = comparison.notes.iter().chain(&phases.notes).chain(of_steps).map(String::as_str);
+    for note in HOW_TO_READ.into_iter().chain(of_phases).chain(own) {
         let mark = if is_markdown { "-" } else { "  •" };
         let _ = writeln!(out, "{mark} {}", printable(note));
     }

@@ -6,7 +6,7 @@ use super::cells::{Cell, Format, Table, printable};
 use super::summary_text::{Style, device_name};
 use super::units::{bytes, signed_bytes};
 use crate::analysis::fit::{Coefficient, MAX_EXTRAPOLATION};
-use crate::analysis::{Answer, Measure, PhaseFit, Plan};
+use crate::analysis::{Answer, BATCH_SIZE, Measure, PhaseFit, Plan};
 
 /// The plan as data: a row for each point measured, then one for each size around the answer.
 #[must_use]
@@ -36,11 +36,24 @@ pub fn plan_table(plan: &Plan) -> Table {
         ("fits", ""),
         ("is_answer", ""),
         ("is_limit", ""),
+        ("at_key", ""),
+        ("at_value", ""),
+        ("surface_fixed_bytes", ""),
+        ("bytes_per_sample", ""),
+        ("bytes_per_product", ""),
+        ("bytes_per_product_square", ""),
     ]);
     let largest = plan.answer.largest();
     let mut add = |point: Option<&crate::analysis::PlanPoint>, x: f64, fits: bool| {
-        let peak = plan.model.at(x);
+        let peak = match point {
+            Some(point) => plan.model.at_point(point),
+            None => plan.model.at(x),
+        };
+        let at_key = plan.at.as_ref().map(|(key, _)| key.as_str());
+        let at_value =
+            plan.at.as_ref().map(|(_, value)| point.and_then(|point| point.other).unwrap_or(*value));
         let of = plan.model.fits.iter().find(|of| of.phase == peak.phase);
+        let surface = of.and_then(|of| of.surface.as_ref());
         let real = |value: Option<f64>| value.map_or(Cell::Unknown, Cell::Real);
         let is_answer = point.is_none() && largest.is_some_and(|answer| answer as f64 == x);
         let whole = x.fract() == 0.0;
@@ -69,6 +82,12 @@ pub fn plan_table(plan: &Plan) -> Table {
             Cell::Flag(fits),
             Cell::Flag(is_answer),
             Cell::Flag(is_answer && matches!(plan.answer, Answer::AtLeast(_))),
+            Cell::text(at_key),
+            at_value.map_or(Cell::Unknown, number),
+            real(surface.map(|of| of.fixed.value)),
+            real(surface.map(|of| of.per_size.value)),
+            real(surface.map(|of| of.per_product.value)),
+            real(surface.and_then(|of| of.per_square).map(|of| of.value)),
         ]);
     };
     for point in &plan.points {
@@ -118,7 +137,7 @@ pub fn plan_text(plan: &Plan, format: Format, style: Style) -> String {
     let deciding = plan.model.deciding();
     for of in &deciding {
         let mark = if is_markdown { "- " } else { "  " };
-        let _ = writeln!(out, "{mark}{}", printable(&formula(of, &plan.key)));
+        let _ = writeln!(out, "{mark}{}", printable(&formula(of, plan)));
     }
     if deciding.len() > 1 {
         let _ = writeln!(out, "{lead}{}the peak is the highest of them", if is_markdown { "\n" } else { "" });
@@ -139,11 +158,12 @@ pub fn plan_text(plan: &Plan, format: Format, style: Style) -> String {
 
 fn headline(plan: &Plan) -> String {
     let key = &plan.key;
+    let at = plan.at.as_ref().map(|(other, at)| format!(" at {other} {at}")).unwrap_or_default();
     let headroom = match plan.headroom_share {
         share if share > 0.0 => format!(" with {:.3} % kept free", share * 100.0).replace(".000 %", " %"),
         _ => String::new(),
     };
-    let within = format!("within {}{headroom}", bytes(plan.budget_bytes));
+    let within = format!("within {}{headroom}{at}", bytes(plan.budget_bytes));
     match plan.answer {
         Answer::Nothing => format!("Not even {key} 1 fits {within}"),
         Answer::Largest(x) => format!("Largest {key} {within}: {x}"),
@@ -155,7 +175,8 @@ fn reason(plan: &Plan) -> String {
     let around = |x: i64| {
         let peak = plan.model.at(x as f64);
         match peak.interval_bytes {
-            Some((_, upper)) => {
+            // A fit that all points lie on has no interval worth telling.
+            Some((_, upper)) if bytes(upper) != bytes(peak.bytes) => {
                 format!("{} at {x} (at most {} with 95 % confidence)", bytes(peak.bytes), bytes(upper))
             }
             _ => format!("{} at {x}", bytes(peak.bytes)),
@@ -165,15 +186,23 @@ fn reason(plan: &Plan) -> String {
     match plan.answer {
         Answer::Nothing => format!("predicted: {}, of {usable}", around(1)),
         Answer::Largest(x) => format!("predicted: {}, {}, of {usable}", around(x), around(x + 1)),
-        Answer::AtLeast(x) => format!(
-            "predicted: {}, of {usable}; {x} is {MAX_EXTRAPOLATION} times the largest that was measured, further no fit \
-             is believed: record a run at about {x} and plan again",
-            around(x)
-        ),
+        Answer::AtLeast(x) => {
+            // Of two sizes it may be their product that ends there.
+            let what = match &plan.at {
+                Some((other, at)) => format!("{x}, or its product with {other} {at},"),
+                None => x.to_string(),
+            };
+            format!(
+                "predicted: {}, of {usable}; {what} is {MAX_EXTRAPOLATION} times the largest that was measured, further \
+                 no fit is believed: record a run at about {x} and plan again",
+                around(x)
+            )
+        }
     }
 }
 
-fn formula(of: &PhaseFit, key: &str) -> String {
+fn formula(of: &PhaseFit, plan: &Plan) -> String {
+    let key = &plan.key;
     let with_error = |of: Coefficient| match of.standard_error {
         Some(error) if error >= 0.5 => {
             format!("{} ± {}", bytes(of.value.round() as i64), bytes(error.round() as i64))
@@ -184,6 +213,29 @@ fn formula(of: &PhaseFit, key: &str) -> String {
         Some(phase) => format!("{phase}: "),
         None => String::new(),
     };
+    if let (Some(surface), Some((other, _))) = (&of.surface, &plan.at) {
+        let length = if key == BATCH_SIZE { other } else { key };
+        // What rounding leaves is no part of a byte for any size that there is.
+        let is_nothing = |of: Coefficient, share: f64| of.value.abs() < share;
+        if is_nothing(surface.per_size, 0.5)
+            && is_nothing(surface.per_product, 0.01)
+            && surface.per_square.is_none()
+        {
+            let _ = write!(text, "{} whatever {key} and {other}", with_error(surface.fixed));
+            return text + &accuracy(of);
+        }
+        let _ = write!(
+            text,
+            "{} + {} × {BATCH_SIZE} + {} × {BATCH_SIZE} × {length}",
+            with_error(surface.fixed),
+            with_error(surface.per_size),
+            with_error(surface.per_product)
+        );
+        if let Some(square) = surface.per_square {
+            let _ = write!(text, " + {:.1} B × {BATCH_SIZE} × {length}²", square.value);
+        }
+        return text + &accuracy(of);
+    }
     let is_constant = of.fit.quadratic.is_none() && of.fit.linear.value.abs() < 0.5;
     let _ = if is_constant {
         write!(text, "{} whatever the {key}", with_error(of.fit.fixed))
@@ -193,6 +245,12 @@ fn formula(of: &PhaseFit, key: &str) -> String {
     if let Some(square) = of.fit.quadratic {
         let _ = write!(text, " + {:.1} B × {key}²", square.value);
     }
+    text + &accuracy(of)
+}
+
+/// How far points lie off it.
+fn accuracy(of: &PhaseFit) -> String {
+    let mut text = String::new();
     // Less than a byte is the rounding of numbers and not of memory.
     if let Some(error) = of.fit.residual_standard_error.filter(|error| *error >= 0.5) {
         let _ = write!(text, "; points lie off by {}", bytes(error.round() as i64));
@@ -213,6 +271,7 @@ fn points_table(plan: &Plan) -> Table {
     let shown = |is_shown: bool, heading: &'static str| if is_shown { heading } else { "" };
     let mut table = Table::new(&[
         ("value", plan.key.as_str()),
+        ("at_value", plan.at.as_ref().map_or("", |(key, _)| key.as_str())),
         ("run", "Run"),
         ("rank", shown(has_ranks, "Rank")),
         ("measured_bytes", "Peak"),
@@ -223,6 +282,7 @@ fn points_table(plan: &Plan) -> Table {
     table.rows.extend(plan.points.iter().map(|point| {
         vec![
             number(point.x),
+            point.other.map_or(Cell::Unknown, number),
             Cell::Text(point.run.clone()),
             Cell::Count(i64::from(point.process.rank)),
             Cell::Bytes(point.bytes),

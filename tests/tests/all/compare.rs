@@ -13,12 +13,12 @@ use tidegauge_tests::programs::{output_of, program};
 use crate::launched::Launched;
 use crate::recording::turn;
 
-fn compare(runs: &[&Path], options: &[&str]) -> Vec<Value> {
+pub(crate) fn compare(runs: &[&Path], options: &[&str]) -> Vec<Value> {
     let text = output_of(program("tidegauge").arg("compare").args(runs).args(options).arg("--json"));
     serde_json::from_str(&text).unwrap()
 }
 
-fn only_process(run: &Path) -> Process {
+pub(crate) fn only_process(run: &Path) -> Process {
     let trace = Trace::open(run).unwrap();
     trace.process(trace.processes()[0]).unwrap().into()
 }
@@ -62,14 +62,14 @@ fn counted_step_nanos(run: &Path) -> Vec<i64> {
 }
 
 /// Records [`train`] into `FOLDER/NAME`.
-fn record(folder: &Path, name: &str, bytes: u64) -> PathBuf {
+pub(crate) fn record(folder: &Path, name: &str, bytes: u64) -> PathBuf {
     let recorder = Recorder::builder(folder.join(name)).config("label", name).start().unwrap();
     train(bytes);
     recorder.stop().unwrap()
 }
 
 /// Six steps whose peak is `bytes` of forward and 40 more of backward.
-fn train(bytes: u64) {
+pub(crate) fn train(bytes: u64) {
     for number in 0..6 {
         let mut step = tg::step(number);
         step.set_batch_size(bytes / 100);
@@ -228,7 +228,7 @@ fn a_training_program_takes_less_with_half_the_batch() {
 }
 
 /// Steps of a loop: blocks of forward live until backward, `recomputed` more rows make a step longer.
-fn built(folder: &Path, name: &str, mebibytes: u64, recomputed: usize) -> PathBuf {
+pub(crate) fn built(folder: &Path, name: &str, mebibytes: u64, recomputed: usize) -> PathBuf {
     let bytes = mebibytes << 20;
     let step = |builder: TraceBuilder, number: i64| {
         builder.step(number, 1.0 / (number + 1) as f64, |step| {
@@ -272,6 +272,8 @@ fn reports_stay_as_they_are() {
         output_of(command.args(runs).args(options))
     };
     insta::assert_snapshot!("compare", run(&[]));
+    insta::assert_snapshot!("compare_steps", run(&["--steps", "-n", "2"]));
+    insta::assert_snapshot!("compare_phases_csv", run(&["--phases", "--format", "csv"]));
     insta::assert_snapshot!("compare_md", run(&["--by", "module", "--format", "md"]));
     insta::assert_snapshot!("compare_csv", run(&["--format", "csv"]));
     insta::assert_snapshot!("compare_by_phase_json", run(&["--by", "phase", "--json", "-n", "1"]));
@@ -281,20 +283,22 @@ fn reports_stay_as_they_are() {
 fn json_and_csv_have_the_same_keys_and_rows() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [built(folder.path(), "a, \"b\" | c", 4, 0), built(folder.path(), "d", 2, 1)];
-    for options in [&[][..], &["--by", "site"], &["--by", "size"]] {
+    for options in [&[][..], &["--by", "site"], &["--by", "size"], &["--phases"], &["--steps"]] {
         let rows = compare(&[&runs[0], &runs[1]], options);
         let mut command = program("tidegauge");
         let csv = output_of(command.arg("compare").args(&runs).args(options).args(["--format", "csv"]));
         let (head, lines) = csv.split_once('\n').unwrap();
         let mut columns: Vec<&str> = head.split(',').collect();
         columns.sort_unstable();
+        assert!(!rows.is_empty(), "{options:?}");
         assert_eq!(columns, rows[0].as_object().unwrap().keys().collect::<Vec<_>>(), "{options:?}");
         assert_eq!(lines.lines().count(), rows.len(), "{options:?}");
     }
     let markdown = output_of(program("tidegauge").arg("compare").args(&runs).args(["--format", "md"]));
     let bars = |line: &str| line.replace("\\|", "").matches('|').count();
     let of_tables: Vec<usize> = markdown.lines().filter(|line| line.starts_with('|')).map(bars).collect();
-    assert_eq!(of_tables, [12, 12, 12, 12, 4, 4, 4, 4, 4, 4], "a bar in a name divides no cell:\n{markdown}");
+    let expected = [[12; 4].as_slice(), &[13; 6], &[4; 6]].concat();
+    assert_eq!(of_tables, expected, "a bar in a name divides no cell:\n{markdown}");
 }
 
 #[test]
@@ -302,7 +306,10 @@ fn what_is_no_comparison_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let run = TraceBuilder::new().alloc(1, 100).write(folder.path());
     let run = run.to_str().unwrap();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 7] = [
+        (&[run, run, "--steps", "--phases", "--json"], "one of them at a time"),
+        (&[run, run, "--rule", "mine=a"], "use it with --by category"),
+        (&[run, run, "--by", "category", "--rule", "("], "is no rule"),
         (&[run], "<OTHER>"),
         (&[run, "/nonexistent"], "not a tidegauge trace"),
         (&[run, run, "--rank", "5"], "no such rank or process"),

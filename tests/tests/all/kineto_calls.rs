@@ -197,7 +197,7 @@ fn the_command_prints_operators_and_sites_of_a_trace_too() {
         rows[0],
         json!({
             "site": "aten::mm", "device": 0, "calls": 1, "allocations": null, "self_bytes": 64, "inclusive_bytes": 64,
-            "self_allocated_bytes": 64, "inclusive_allocated_bytes": 64
+            "self_allocated_bytes": 64, "inclusive_allocated_bytes": 64, "rank": 0, "process": 0
         })
     );
     assert_eq!(rows[1]["device"], Value::Null, "nothing was allocated in it");

@@ -10,6 +10,7 @@ mod check;
 mod clock_step;
 mod command_line;
 mod compare;
+mod compare_aligned;
 mod damage;
 mod demo;
 mod estimate;

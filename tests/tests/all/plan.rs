@@ -244,6 +244,143 @@ fn resident_sizes_are_planned_by_where_nothing_else_is_known_and_it_is_said() {
     assert!(text.contains("process tree rss") && text.contains("a lower bound"), "{text}");
 }
 
+/// Records steps of that batch size and sequence length: 300 MiB stay, forward adds 1 MiB a sample and 16 KiB a token,
+/// and `square` bytes for each two tokens of a sample.
+fn record_pair(folder: &Path, size: u64, length: u64, square: u64) -> PathBuf {
+    let name = format!("{size}x{length}");
+    let recorder = Recorder::builder(folder.join(&name))
+        .config("name", name)
+        .config("sequence_length", length as i64)
+        .start()
+        .unwrap();
+    tg::alloc(0, 1, 300 << 20);
+    for number in 0..4 {
+        let mut step = tg::step(number);
+        step.set_batch_size(size);
+        {
+            let _forward = tg::span("forward");
+            tg::alloc(0, 2, size * ((1 << 20) + (16 << 10) * length + square * length * length));
+        }
+        {
+            let _backward = tg::span("backward");
+            tg::free(0, 2);
+        }
+        let _optimizer = tg::span("optimizer");
+        tg::alloc(0, 5, 20 << 20);
+        tg::free(0, 5);
+    }
+    recorder.stop().unwrap()
+}
+
+fn recorded_peak(run: &Path) -> Value {
+    let text = output_of(program("tidegauge").arg("summary").arg(run).arg("--json"));
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    summary["devices"][0]["peak_allocated_bytes"].clone()
+}
+
+#[test]
+fn two_sizes_are_told_apart_and_predicted_as_they_really_come() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = [(2, 128), (4, 128), (4, 256), (8, 128), (8, 256)];
+    let runs = pairs.map(|(size, length)| record_pair(folder.path(), size, length, 0));
+    let runs: Vec<&Path> = runs.iter().map(PathBuf::as_path).collect();
+    let common = ["--budget", "412MiB", "--headroom", "0"];
+    let rows = plan(&runs, &[&common[..], &["--at", "sequence_length=512"]].concat());
+    // 300 + 9·12 = 408, and 417 is too much: 1 MiB and 512 times 16 KiB are 9 MiB a sample.
+    assert_eq!(answer(&rows), (12, false));
+    let point = |row: &&Value| (row["value"].as_u64().unwrap(), row["at_value"].as_u64().unwrap());
+    let measured: Vec<&Value> = rows.iter().filter(|row| row["basis"] == "measured").collect();
+    assert_eq!(measured.iter().map(point).collect::<Vec<_>>(), pairs);
+    for (row, run) in measured.iter().zip(&runs) {
+        assert_eq!(row["measured_bytes"], recorded_peak(run));
+        assert!(row["residual_bytes"].as_i64().unwrap().abs() <= 1, "{row}");
+        assert_eq!(row["at_key"], "sequence_length");
+    }
+    let estimated = rows.iter().find(|row| row["basis"] == "estimated" && row["value"] == 8).unwrap();
+    assert_eq!(estimated["measured_bytes"], Value::Null, "8 was measured at other lengths only");
+    let close = |row: &Value, run: &Path| {
+        let off = row["predicted_bytes"].as_i64().unwrap() - recorded_peak(run).as_i64().unwrap();
+        assert!(off.abs() <= 2, "{row}");
+    };
+    close(estimated, &record_pair(folder.path(), 8, 512, 0));
+    let rows = plan(
+        &runs,
+        &[&["--budget", "1GiB", "--headroom", "0"][..], &["--at", "sequence_length=512"]].concat(),
+    );
+    assert_eq!(answer(&rows), (16, true), "4 times 8·256 is 16·512: of more nothing is claimed");
+    let last = rows.iter().find(|row| row["basis"] == "estimated" && row["value"] == 16).unwrap();
+    close(last, &record_pair(folder.path(), 16, 512, 0));
+
+    let rows = plan(&runs, &[&common[..], &["--by", "sequence_length", "--at", "batch_size=4"]].concat());
+    // 4 + 4·l/64 MiB within 112 MiB.
+    assert_eq!(answer(&rows), (1024, true), "and 1024 is four times what was measured");
+    let rows = plan(
+        &runs,
+        &["--budget", "350MiB", "--headroom", "0", "--by", "sequence_length", "--at", "batch_size=4"],
+    );
+    assert_eq!(answer(&rows), (736, false), "304 + 46 = 350");
+    let text = output_of(
+        program("tidegauge").arg("plan").args(&runs).args(common).args(["--at", "sequence_length=512"]),
+    );
+    assert!(text.contains("412 MiB at sequence_length 512: 12"), "{text}");
+    assert!(
+        text.contains("300 MiB + 1.00 MiB × batch_size + 16.0 KiB × batch_size × sequence_length"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_square_of_the_length_is_found() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = [(2, 128), (4, 128), (4, 256), (8, 128), (4, 512), (2, 384)];
+    let runs = pairs.map(|(size, length)| record_pair(folder.path(), size, length, 64));
+    let runs: Vec<&Path> = runs.iter().map(PathBuf::as_path).collect();
+    let rows = plan(&runs, &["--budget", "4GiB", "--by", "sequence_length", "--at", "batch_size=2"]);
+    let row = rows.iter().find(|row| row["basis"] == "estimated" && row["value"] == 1024).unwrap();
+    assert_eq!(row["model"], "quadratic");
+    let off = row["predicted_bytes"].as_i64().unwrap()
+        - recorded_peak(&record_pair(folder.path(), 2, 1024, 64)).as_i64().unwrap();
+    assert!(off.abs() <= 16, "{row}");
+}
+
+#[test]
+fn what_does_not_tell_two_sizes_apart_is_refused() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let of = |pairs: &[(u64, u64)]| -> Vec<PathBuf> {
+        pairs.iter().map(|(size, length)| record_pair(folder.path(), *size, *length, 0)).collect()
+    };
+    let refused = |runs: &[PathBuf], options: &[&str]| {
+        let runs: Vec<&Path> = runs.iter().map(PathBuf::as_path).collect();
+        refused(&runs, &[&["--budget", "1GiB"], options].concat())
+    };
+    let four = of(&[(2, 128), (4, 128), (4, 256), (8, 128)]);
+    let errors = refused(&four, &[]);
+    assert!(errors.contains("differ in sequence_length") && errors.contains("--at KEY=VALUE"), "{errors}");
+    let at = ["--at", "sequence_length=512"];
+    let errors = refused(&four, &at);
+    assert!(errors.contains("at 4 different pairs") && errors.contains("needs 5 at least"), "{errors}");
+    let together = of(&[(2, 64), (3, 64), (5, 64), (6, 64), (7, 64)]);
+    let errors = refused(&together, &at);
+    assert!(errors.contains("do not vary independently"), "{errors}");
+    let runs = plan(
+        &together.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        &["--budget", "1GiB", "--at", "sequence_length=64"],
+    );
+    assert!(answer(&runs).0 > 0, "at the value that all of them have, it is a plan as any other");
+    let five = of(&[(2, 128), (4, 128), (4, 256), (8, 128), (8, 256)]);
+    let errors = refused(&five, &["--at", "sequence_length=2048"]);
+    assert!(errors.contains("2048 is more than 4 times the largest value"), "{errors}");
+    let errors = refused(&five, &["--at", "batch_size=8"]);
+    assert!(errors.contains("expected one of --by and --at to be batch_size"), "{errors}");
+    for wrong in ["sequence_length", "sequence_length=long", "sequence_length=-4"] {
+        let errors = refused(&five, &["--at", wrong]);
+        assert!(errors.contains("no size"), "{wrong}: {errors}");
+    }
+}
+
 /// The traces of two people's particle transformer: the batch was doubled, and the sequences were longer too.
 #[test]
 fn a_fit_with_a_negative_fixed_part_is_refused() {

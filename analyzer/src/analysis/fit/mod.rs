@@ -4,13 +4,16 @@
 //! a size of the input: in proportion for a batch size, with its square too for a sequence length. A fit that does not
 //! look like that is refused: it would be used to fill a device to the brim.
 
+mod least_squares;
 mod polynomial;
 mod refusal;
+mod surface;
 
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use polynomial::Polynomial;
 pub use refusal::Refusal;
+pub use surface::{Axis, MIN_PAIRS, Surface, SurfacePoint, fit_surface};
 
 /// Confidence of intervals, two-sided.
 pub const CONFIDENCE: f64 = 0.95;
@@ -112,11 +115,39 @@ pub struct Fit {
     pub r_squared: Option<f64>,
     /// Root mean square of how far each point lies off the fit through the others; `None` where one of them is needed.
     pub leave_one_out_error: Option<f64>,
-    /// Smallest and largest x of the points.
+    /// Smallest and largest x of the points; of a slice of a surface, the largest for which the product of both sizes was
+    /// measured too.
     pub x_range: (f64, f64),
-    polynomial: Polynomial,
+    curve: Curve,
     /// Student's t of [`CONFIDENCE`] for the degrees of freedom.
     t: Option<f64>,
+}
+
+/// What a fit's values follow.
+#[derive(Debug, Clone, PartialEq)]
+enum Curve {
+    /// Of points along one size.
+    Polynomial(Polynomial),
+    /// Of points along two, one of which is fixed.
+    Slice { surface: Box<Surface>, axis: Axis, other: f64 },
+}
+
+impl Curve {
+    fn at(&self, x: f64) -> f64 {
+        match self {
+            Self::Polynomial(polynomial) => polynomial.at(x),
+            Self::Slice { surface, axis: Axis::Size, other } => surface.value(x, *other),
+            Self::Slice { surface, axis: Axis::Length, other } => surface.value(*other, x),
+        }
+    }
+
+    fn spread(&self, x: f64) -> f64 {
+        match self {
+            Self::Polynomial(polynomial) => polynomial.spread(x),
+            Self::Slice { surface, axis: Axis::Size, other } => surface.spread(x, *other),
+            Self::Slice { surface, axis: Axis::Length, other } => surface.spread(*other, x),
+        }
+    }
 }
 
 /// Fits the form that suits the points, and refuses what contradicts memory that is a fixed part and one that grows.
@@ -183,7 +214,7 @@ pub fn fit_model(points: &[FitPoint], model: Model) -> Result<Fit, Refusal> {
         leave_one_out_error: leave_one_out(points, &residuals, &polynomial),
         x_range: (xs.clone().fold(f64::INFINITY, f64::min), xs.fold(f64::NEG_INFINITY, f64::max)),
         residuals,
-        polynomial,
+        curve: Curve::Polynomial(polynomial),
         t,
     })
 }
@@ -226,9 +257,9 @@ impl Fit {
     /// What it predicts at `x`, however far that is.
     #[must_use]
     pub fn at(&self, x: f64) -> Prediction {
-        let value = self.polynomial.at(x);
+        let value = self.curve.at(x);
         let interval = self.residual_standard_error.zip(self.t).map(|(error, t)| {
-            let half = t * error * (1.0 + self.polynomial.spread(x).powi(2)).sqrt();
+            let half = t * error * (1.0 + self.curve.spread(x).powi(2)).sqrt();
             (value - half, value + half)
         });
         Prediction { value, interval }

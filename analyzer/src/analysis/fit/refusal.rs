@@ -20,6 +20,25 @@ pub enum Refusal {
         needed: usize,
     },
 
+    /// Too few different pairs of two sizes.
+    #[error(
+        "there are points at {found} different pairs of the two sizes; a fit over both needs {needed} at least: record \
+         more runs, or plan from those that differ in one of them alone"
+    )]
+    TooFewPairs {
+        /// Different pairs that there are.
+        found: usize,
+        /// And that it takes.
+        needed: usize,
+    },
+
+    /// Two sizes that go together.
+    #[error(
+        "the two sizes do not vary independently of each other: what each of them changed cannot be told apart; record \
+         runs in which only one of them differs"
+    )]
+    Inseparable,
+
     /// Memory that does not depend on x would have to be below nothing.
     #[error(
         "the fit has a negative fixed part: {} at size 0{}, with {} for each unit; parameters alone take more than \
@@ -66,7 +85,8 @@ pub enum Refusal {
     /// Something else was different too.
     #[error(
         "the points differ in {} too: what each of them changed cannot be told apart; record runs that differ in \
-         {key} alone, or say with --ignore what memory does not depend on",
+         {key} alone, say with --ignore what memory does not depend on, or fix one other size with --at KEY=VALUE, which \
+         takes points at five different pairs",
         others.join(", ")
     )]
     Confounded {

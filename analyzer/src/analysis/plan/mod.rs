@@ -21,8 +21,9 @@ pub use peak_model::{PeakModel, PhaseFit, PredictedPeak};
 pub use readings::{PlanCurve, Reading, RunReadings, run_readings};
 pub use refusal::PlanRefusal;
 
-use super::fit::Refusal;
+use super::fit::{Axis, Refusal};
 use super::run_figures::Measure;
+use peak_model::{Place, Slice};
 
 /// Of that many steps the first is left out: what it allocates for the first time (the optimizer's state) comes with it.
 const SETTLED_STEPS: usize = 3;
@@ -42,6 +43,8 @@ pub struct PlanRequest {
     pub headroom_share: f64,
     /// Keys of the configuration on which memory does not depend.
     pub ignored_keys: Vec<String>,
+    /// Another size that differs between the runs, and its value to plan at; one of the two is the batch size.
+    pub at: Option<(String, f64)>,
 }
 
 /// A run, read.
@@ -64,6 +67,8 @@ pub struct PlanPoint {
     pub device: i16,
     /// Value of the key.
     pub x: f64,
+    /// Of the other one, where the plan is at a value of one.
+    pub other: Option<f64>,
     /// Highest memory.
     pub bytes: i64,
     /// Phase that had it, where phases are known.
@@ -79,6 +84,8 @@ pub struct PlanPoint {
 pub struct Plan {
     /// What the fit is against.
     pub key: String,
+    /// The other size that it is against, and its value that the plan is for.
+    pub at: Option<(String, f64)>,
     /// What was measured.
     pub measure: Measure,
     /// Whether it is what was reserved and not what was allocated.
@@ -113,39 +120,52 @@ pub fn plan(runs: &[PlanRun<'_>], request: &PlanRequest) -> Result<Plan, PlanRef
     if !request.values.is_empty() && request.values.len() != runs.len() {
         return Err(PlanRefusal::ValueCount { values: request.values.len(), runs: runs.len() });
     }
+    let axis = axis(request)?;
     let mut measured = Vec::new();
     for (at, run) in runs.iter().enumerate() {
         for reading in telling_readings(run, request) {
-            let x = value_of(run, reading, request, at)?;
-            measured.push((run, reading, x));
+            let x = value_of(run, reading, &request.key, request.values.get(at).copied())?;
+            let other = request.at.as_ref().map(|(key, _)| value_of(run, reading, key, None));
+            measured.push((run, reading, Place { x, other: other.transpose()? }));
         }
     }
-    let others = differing_keys(runs, &request.key, &request.ignored_keys);
+    let others = differing_keys(runs, &request.key, &ignored_keys(request));
     if !others.is_empty() {
         return Err(Refusal::Confounded { key: request.key.clone(), others }.into());
     }
-    measured.sort_by(|one, other| one.2.total_cmp(&other.2));
-    let readings: Vec<(f64, &Reading)> = measured.iter().map(|(_, reading, x)| (*x, *reading)).collect();
-    let model = PeakModel::of(&readings)?;
+    measured.sort_by(|(_, _, one), (_, _, two)| {
+        one.x.total_cmp(&two.x).then(one.other.unwrap_or(0.0).total_cmp(&two.other.unwrap_or(0.0)))
+    });
+    let readings: Vec<(Place, &Reading)> =
+        measured.iter().map(|(_, reading, place)| (*place, *reading)).collect();
+    // Where all runs have the value that is planned for, there is nothing else to fit.
+    let slice = axis.zip(request.at.as_ref()).map(|(axis, (_, at))| Slice { axis, at: *at });
+    let slice = slice.filter(|slice| readings.iter().any(|(place, _)| place.other != Some(slice.at)));
+    let model = PeakModel::of(&readings, slice)?;
     let points: Vec<PlanPoint> = measured
         .iter()
-        .map(|(run, reading, x)| PlanPoint {
+        .map(|(run, reading, place)| PlanPoint {
             run: run.readings.run.clone(),
             process: run.readings.process,
             device: run.readings.device,
-            x: *x,
+            x: place.x,
+            other: place.other,
             bytes: reading.bytes,
             phase: highest_phase(reading),
             steps: reading.steps,
-            residual_bytes: reading.bytes - model.at(*x).bytes,
+            residual_bytes: reading.bytes - model.at_place(*place).bytes,
         })
         .collect();
     let budget_bytes = request.budget_bytes.or_else(|| total_bytes(runs)).ok_or(PlanRefusal::NoBudget)?;
     let usable_bytes = (budget_bytes as f64 * (1.0 - request.headroom_share)) as i64;
-    let answer = Answer::of(&model, &points, usable_bytes);
-    let candidates = answer.candidates(&model, &points, usable_bytes);
+    // What was measured at another value of the other size says nothing of this one.
+    let at = request.at.as_ref().map(|(_, at)| *at);
+    let own: Vec<PlanPoint> = points.iter().filter(|point| point.other == at).cloned().collect();
+    let answer = Answer::of(&model, &own, usable_bytes);
+    let candidates = answer.candidates(&model, &own, usable_bytes);
     let mut plan = Plan {
         key: request.key.clone(),
+        at: request.at.clone(),
         measure,
         is_reserved,
         points,
@@ -160,6 +180,26 @@ pub fn plan(runs: &[PlanRun<'_>], request: &PlanRequest) -> Result<Plan, PlanRef
     };
     plan.add_notes(runs);
     Ok(plan)
+}
+
+/// Along which of two sizes is planned, if the request names two.
+fn axis(request: &PlanRequest) -> Result<Option<Axis>, PlanRefusal> {
+    let Some((other, at)) = &request.at else { return Ok(None) };
+    if !(*at > 0.0 && at.is_finite()) {
+        return Err(PlanRefusal::BadValue { value: *at });
+    }
+    match (request.key.as_str(), other.as_str()) {
+        (BATCH_SIZE, BATCH_SIZE) => Err(PlanRefusal::NotTwoSizes),
+        (BATCH_SIZE, _) => Ok(Some(Axis::Size)),
+        (_, BATCH_SIZE) => Ok(Some(Axis::Length)),
+        _ => Err(PlanRefusal::NotTwoSizes),
+    }
+}
+
+/// What may differ between the runs besides the key.
+fn ignored_keys(request: &PlanRequest) -> Vec<String> {
+    let other = request.at.iter().map(|(key, _)| key);
+    request.ignored_keys.iter().chain(other).cloned().collect()
 }
 
 fn same_measure(runs: &[PlanRun<'_>]) -> Result<Measure, PlanRefusal> {
@@ -187,7 +227,10 @@ fn total_bytes(runs: &[PlanRun<'_>]) -> Option<i64> {
 fn telling_readings<'a>(run: &'a PlanRun<'_>, request: &PlanRequest) -> Vec<&'a Reading> {
     let all = &run.readings.readings;
     let told: Vec<&Reading> = all.iter().filter(|reading| reading.batch_size.is_some()).collect();
-    if request.key == BATCH_SIZE && request.values.is_empty() && !told.is_empty() {
+    let is_batch_size = |key: &String| key == BATCH_SIZE;
+    let is_by_steps = request.at.iter().any(|(key, _)| is_batch_size(key))
+        || is_batch_size(&request.key) && request.values.is_empty();
+    if is_by_steps && !told.is_empty() {
         // Steps that tell none, such as those of an evaluation, are not of the configuration's size.
         return told;
     }
@@ -195,19 +238,13 @@ fn telling_readings<'a>(run: &'a PlanRun<'_>, request: &PlanRequest) -> Vec<&'a 
 }
 
 /// What the user said, else what the steps told, else the configuration.
-fn value_of(
-    run: &PlanRun<'_>,
-    reading: &Reading,
-    request: &PlanRequest,
-    at: usize,
-) -> Result<f64, PlanRefusal> {
-    let told = reading.batch_size.filter(|_| request.key == BATCH_SIZE).map(|size| size as f64);
-    let configured = || run.config.get(&request.key).and_then(serde_json::Value::as_f64);
-    let value =
-        request.values.get(at).copied().or(told).or_else(configured).ok_or_else(|| PlanRefusal::NoValue {
-            run: run.readings.run.clone(),
-            key: request.key.clone(),
-        })?;
+fn value_of(run: &PlanRun<'_>, reading: &Reading, key: &str, said: Option<f64>) -> Result<f64, PlanRefusal> {
+    let told = reading.batch_size.filter(|_| key == BATCH_SIZE).map(|size| size as f64);
+    let configured = || run.config.get(key).and_then(serde_json::Value::as_f64);
+    let value = said
+        .or(told)
+        .or_else(configured)
+        .ok_or_else(|| PlanRefusal::NoValue { run: run.readings.run.clone(), key: key.to_owned() })?;
     if value > 0.0 && value.is_finite() { Ok(value) } else { Err(PlanRefusal::BadValue { value }) }
 }
 

@@ -1,7 +1,10 @@
 //! The peak of a step as the highest of its phases.
 
+use super::PlanPoint;
 use super::readings::Reading;
-use crate::analysis::fit::{Fit, FitPoint, MAX_EXTRAPOLATION, Refusal, fit};
+use crate::analysis::fit::{
+    Axis, Fit, FitPoint, MAX_EXTRAPOLATION, Refusal, Surface, SurfacePoint, fit, fit_surface,
+};
 
 /// The fit of one phase.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +13,49 @@ pub struct PhaseFit {
     pub phase: Option<String>,
     /// What it holds at most.
     pub fit: Fit,
+    /// What that is a slice of, where runs differ in two sizes.
+    pub surface: Option<Surface>,
+}
+
+/// Where something was measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Place {
+    /// Value of the key.
+    pub(super) x: f64,
+    /// Of the other one, if there are two.
+    pub(super) other: Option<f64>,
+}
+
+/// What of a fit over two sizes is looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Slice {
+    /// What the key is.
+    pub(super) axis: Axis,
+    /// Value of the other.
+    pub(super) at: f64,
+}
+
+impl Slice {
+    /// Samples, and their length.
+    const fn pair(self, place: Place) -> (f64, f64) {
+        let other = match place.other {
+            Some(other) => other,
+            None => self.at,
+        };
+        match self.axis {
+            Axis::Size => (place.x, other),
+            Axis::Length => (other, place.x),
+        }
+    }
+
+    fn fit(self, places: &[(Place, f64)]) -> Result<(Fit, Option<Surface>), Refusal> {
+        let point = |(place, y): &(Place, f64)| {
+            let (size, length) = self.pair(*place);
+            SurfacePoint { size, length, y: *y }
+        };
+        let surface = fit_surface(&places.iter().map(point).collect::<Vec<_>>())?;
+        Ok((surface.along(self.axis, self.at)?, Some(surface)))
+    }
 }
 
 /// A peak as predicted.
@@ -36,16 +82,26 @@ impl PredictedPeak {
 pub struct PeakModel {
     /// At least one, by name.
     pub fits: Vec<PhaseFit>,
+    slice: Option<Slice>,
 }
 
 impl PeakModel {
-    /// Of readings, by their sizes: phase by phase where all of them know the phase that had the peak and each phase fits,
-    /// else as a whole.
-    pub(super) fn of(readings: &[(f64, &Reading)]) -> Result<Self, Refusal> {
-        let points = |bytes: &dyn Fn(&Reading) -> i64| -> Vec<FitPoint> {
-            readings.iter().map(|(x, reading)| FitPoint::new(*x, bytes(reading) as f64)).collect()
+    /// Of readings, by their places: phase by phase where all of them know the phase that had the peak and each phase fits,
+    /// else as a whole. Over two sizes with a `slice`.
+    pub(super) fn of(readings: &[(Place, &Reading)], slice: Option<Slice>) -> Result<Self, Refusal> {
+        let fitted = |bytes: &dyn Fn(&Reading) -> i64| -> Result<(Fit, Option<Surface>), Refusal> {
+            let places: Vec<(Place, f64)> =
+                readings.iter().map(|(place, reading)| (*place, bytes(reading) as f64)).collect();
+            match slice {
+                Some(slice) => slice.fit(&places),
+                None => {
+                    let points: Vec<FitPoint> =
+                        places.iter().map(|(place, y)| FitPoint::new(place.x, *y)).collect();
+                    Ok((fit(&points)?, None))
+                }
+            }
         };
-        let whole = fit(&points(&|reading| reading.bytes));
+        let whole = fitted(&|reading| reading.bytes);
         let is_known =
             |reading: &Reading| reading.phases.values().max().is_some_and(|high| *high >= reading.bytes);
         if let (true, Some((_, first))) =
@@ -56,8 +112,8 @@ impl PeakModel {
             let phases = first.phases.keys().filter(has_all);
             let fits: Result<Vec<PhaseFit>, Refusal> = phases
                 .map(|phase| {
-                    let fit = fit(&points(&|reading| reading.phases.get(phase).copied().unwrap_or(0)))?;
-                    Ok(PhaseFit { phase: Some(phase.clone()), fit })
+                    let (fit, surface) = fitted(&|reading| reading.phases.get(phase).copied().unwrap_or(0))?;
+                    Ok(PhaseFit { phase: Some(phase.clone()), fit, surface })
                 })
                 .collect();
             if let Ok(fits) = fits
@@ -68,18 +124,36 @@ impl PeakModel {
                     fits.iter().any(has_peak)
                 })
             {
-                return Ok(Self { fits });
+                return Ok(Self { fits, slice });
             }
         }
-        Ok(Self { fits: vec![PhaseFit { phase: None, fit: whole? }] })
+        let (fit, surface) = whole?;
+        Ok(Self { fits: vec![PhaseFit { phase: None, fit, surface }], slice })
     }
 
     /// What is predicted at `x`, however far that is.
     #[must_use]
     pub fn at(&self, x: f64) -> PredictedPeak {
+        self.at_place(Place { x, other: None })
+    }
+
+    /// What is predicted for a point of the plan.
+    #[must_use]
+    pub fn at_point(&self, point: &PlanPoint) -> PredictedPeak {
+        self.at_place(Place { x: point.x, other: point.other })
+    }
+
+    /// What is predicted where something was measured, which may be at another value of the other size.
+    pub(super) fn at_place(&self, place: Place) -> PredictedPeak {
         let mut peak = PredictedPeak { bytes: i64::MIN, interval_bytes: None, phase: None };
         for of in &self.fits {
-            let prediction = of.fit.at(x);
+            let prediction = match (&of.surface, self.slice) {
+                (Some(surface), Some(slice)) => {
+                    let (size, length) = slice.pair(place);
+                    surface.at(size, length)
+                }
+                _ => of.fit.at(place.x),
+            };
             let bytes = prediction.value.round() as i64;
             if bytes > peak.bytes {
                 peak.bytes = bytes;

@@ -29,6 +29,12 @@ pub enum PlanRefusal {
         value: f64,
     },
 
+    /// Two sizes of which none, or both, are the batch size.
+    #[error(
+        "a fit over two sizes is one over batch_size and another: expected one of --by and --at to be batch_size"
+    )]
+    NotTwoSizes,
+
     /// Values for other runs than there are.
     #[error("--values has {values} values, and there are {runs} runs; expected one for each")]
     ValueCount {

@@ -36,6 +36,7 @@ fn request() -> PlanRequest {
         budget_bytes: None,
         headroom_share: 0.0,
         ignored_keys: Vec::new(),
+        at: None,
     }
 }
 
