@@ -22,6 +22,7 @@ mod live_set;
 mod noise_band;
 mod oom;
 mod peaks;
+mod phase_course;
 mod phase_pattern;
 mod phase_table;
 mod places;
@@ -60,6 +61,7 @@ pub use oom::{
     host_kills, ooms,
 };
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
+pub use phase_course::{DeviceCourse, PhaseCourse};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};
 pub use plan::{

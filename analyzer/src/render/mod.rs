@@ -39,7 +39,7 @@ pub use leaks::{leaks_table, leaks_text};
 pub use modules::{modules_findings, modules_headline, modules_table};
 pub use oom::oom_text;
 pub use oom_table::oom_table;
-pub use phase_pattern::phase_pattern_text;
+pub use phase_pattern::{departures_table, phase_pattern_text};
 pub use plan::{plan_table, plan_text};
 pub use ranks::aligned_steps_table;
 pub use segment_map::{segment_map_table, segment_map_text};
