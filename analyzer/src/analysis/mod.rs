@@ -36,6 +36,7 @@ mod step_table;
 mod summary;
 mod theil_sen;
 mod timeline;
+mod unused_at_peak;
 
 pub use aligned_steps::{AlignedStep, OfRank, aligned_steps};
 pub use breakdown::{Breakdown, BreakdownBucket, DeviceBreakdown, breakdown};

@@ -226,7 +226,8 @@ mod tests {
                 devices: span(begin, now),
                 is_complete: true,
             };
-            observed.observe(&Observed::Step { step: &ended, tracker: &crate::replay::PhaseTracker::default() });
+            observed
+                .observe(&Observed::Step { step: &ended, tracker: &crate::replay::PhaseTracker::default() });
         }
         let device = crate::replay::DeviceState::default();
         let outcome = Outcome { devices: vec![device], ..Outcome::default() };
@@ -280,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_part_that_is_not_returned_is_told_where_the_step_keeps_it() {
-        let rows = [row("forward", 520, 2700, 5), row("backward", -20, 2700, 5), row("optimizer", 0, 2700, 5)];
+        let rows =
+            [row("forward", 520, 2700, 5), row("backward", -20, 2700, 5), row("optimizer", 0, 2700, 5)];
         let course = course(&[("forward", 520), ("backward", -20), ("optimizer", 0)], 5, 0);
         let pattern = judged(&rows, &course, 2700);
         assert_eq!(kinds(&pattern), [DepartureKind::UnreturnedBackward]);

@@ -31,9 +31,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let patterns = phase_pattern(&rows, &course.finish(&outcome), &outcome);
         Ok(Found { rows, patterns, replayed: Replayed::from(outcome) })
     })?;
-    common.expect_device(
-        phases.results.iter().flat_map(|(_, found)| found.replayed.devices.iter().copied()),
-    )?;
+    common
+        .expect_device(phases.results.iter().flat_map(|(_, found)| found.replayed.devices.iter().copied()))?;
     if phases.results.iter().all(|(_, found)| found.rows.is_empty()) {
         common.warn(&["the recording has no phases".to_owned()]);
     }

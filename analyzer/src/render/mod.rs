@@ -32,7 +32,7 @@ pub use cells::{Cell, Column, Format, Table};
 pub use check::{check_junit, check_table, check_text, check_verdict};
 pub use comparison::{changed_holders_table, comparison_table, comparison_text};
 pub use estimate::{estimate_table, estimate_text, replacement_table};
-pub use excursions::peak_excursions_text;
+pub use excursions::{excursions_table, peak_excursions_text};
 pub use fragmentation::{fragmentation_pools_table, fragmentation_table, fragmentation_text};
 pub use hints::hint_text;
 pub use leaks::{leaks_table, leaks_text};
