@@ -77,7 +77,7 @@ fn hints_have_figures_as_data_and_what_does_not_scale_is_left_out() {
     let batch = details.iter().find(|hint| hint["kind"] == "smaller_batch").unwrap();
     // At 700 MiB: a model of 100, gradients of 100, activations of 500.
     assert_eq!((&batch["scaling_bytes"], &batch["saved_bytes"]), (&json!(500 * MIB), &json!(250 * MIB)));
-    assert_eq!((&batch["rank"], &batch["process"], &batch["device"]), (&json!(0), &json!(0), &json!(-1)));
+    assert_eq!((&batch["rank"], &batch["process"], &batch["device"]), (&json!(0), &json!(0), &json!(0)));
     assert_eq!(&batch["text"], &summary["hints"][details.iter().position(|of| of == batch).unwrap()]);
     // Another phase that has nearly the same peak limits what a smaller batch takes off.
     let mut trace = TraceBuilder::new().alloc(1, 100 * MIB);

@@ -14,6 +14,8 @@ use crate::replay::PhaseClass;
 const DOMINANT_SHARE: f64 = 0.5;
 /// What is less than this part of a peak is not worth a change.
 const WORTH_SHARE: f64 = 0.1;
+/// What is kept grows: a smaller part of the peak than elsewhere is worth it.
+const KEPT_SHARE: f64 = 0.02;
 /// Steps that a thing must go on for to be told from a beginning.
 const FEWEST_STEPS: u64 = 3;
 
@@ -121,7 +123,8 @@ pub(super) fn half_precision(
 
 pub(super) fn kept_graph(device: &DeviceSummary, live: &LiveAtPeak) -> Option<Hint> {
     // Workspaces come with the first forward, and stay. A list of detached losses is no graph, and next to nothing.
-    let is_it = live.kept_forwards as u64 > FEWEST_STEPS && is_worth(live.kept_bytes, device.allocated.bytes);
+    let least_bytes = (device.allocated.bytes as f64 * KEPT_SHARE).max(WORTH_BYTES as f64);
+    let is_it = live.kept_forwards as u64 > FEWEST_STEPS && live.kept_bytes as f64 >= least_bytes;
     is_it.then_some(Hint::KeptGraph {
         device: live.device,
         bytes: live.kept_bytes,
