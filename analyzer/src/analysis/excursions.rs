@@ -68,7 +68,11 @@ impl ExcursionsBelow {
     }
 
     /// What was seen, up to `end_nanos`; `phase_of` names the phase around a `seq`.
+    /// Nothing of a window in which there is nothing.
     pub(super) fn finish(self, end_nanos: i64, phase_of: impl Fn(u64) -> Option<String>) -> Vec<Excursions> {
+        if end_nanos < self.window.start_nanos {
+            return Vec::new();
+        }
         let finish = |mut level: Level| {
             level.close(end_nanos);
             let mut phases: Vec<(Option<String>, u64)> = Vec::new();
@@ -110,7 +114,18 @@ impl Observer for ExcursionsBelow {
     #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
         let Observed::Event { event, device, .. } = observed else { return };
-        if device.device != self.device || !self.window.contains(event.time_nanos) {
+        if device.device != self.device {
+            return;
+        }
+        if event.time_nanos < self.window.start_nanos {
+            // It opens with what the last event before it left.
+            let opening = (self.window.start_nanos, event.seq, device.allocated_bytes);
+            for level in &mut self.levels {
+                level.open = (device.allocated_bytes > level.target_bytes).then_some(opening);
+            }
+            return;
+        }
+        if !self.window.contains(event.time_nanos) {
             return;
         }
         for level in &mut self.levels {
@@ -125,5 +140,63 @@ impl Observer for ExcursionsBelow {
                 None => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::EventRow;
+    use crate::replay::DeviceState;
+
+    fn event(seq: u64, time_nanos: i64) -> EventRow {
+        EventRow {
+            seq,
+            time_nanos,
+            kind: None,
+            device: 0,
+            address: None,
+            size_bytes: None,
+            site: 0,
+            category: None,
+            stream: None,
+            pool: 0,
+        }
+    }
+
+    /// Allocated after events at these times; the peak is 100.
+    fn seen(window: Window, heights: &[(i64, i64)], end_nanos: i64) -> Vec<(u64, i64)> {
+        let mut excursions = ExcursionsBelow::new(0, 100, window);
+        for (seq, (time_nanos, allocated_bytes)) in (0..).zip(heights) {
+            let event = event(seq, *time_nanos);
+            let mut device = DeviceState::default();
+            device.allocated_bytes = *allocated_bytes;
+            excursions.observe(&Observed::Event {
+                event: &event,
+                event_index: seq,
+                device_index: 0,
+                device: &device,
+                block: None,
+                allocated_delta_bytes: 0,
+                allocated_delta_blocks: 0,
+                replaced: None,
+                annotated: None,
+            });
+        }
+        excursions.finish(end_nanos, |_| None).iter().map(|of| (of.count, of.above_nanos)).collect()
+    }
+
+    #[test]
+    fn a_window_opens_with_what_was_there() {
+        let heights = [(10, 95), (30, 50), (40, 85), (50, 0)];
+        assert_eq!(seen(Window::ALL, &heights, 60), [(1, 20), (2, 30), (2, 30)]);
+        let later = Window { start_nanos: 15, end_nanos: 45 };
+        assert_eq!(seen(later, &heights, 45), [(1, 15), (2, 20), (2, 20)]);
+    }
+
+    #[test]
+    fn a_window_after_the_end_has_none() {
+        let after = Window { start_nanos: 100, end_nanos: i64::MAX };
+        assert_eq!(seen(after, &[(10, 95)], 60), []);
     }
 }

@@ -8,6 +8,7 @@ use super::categories::{AtPeaks, CategoryTotal, Kind};
 use super::hints::{Hint, HintContext, hints};
 use super::leaks::{LeakObserver, LeakOptions};
 use super::summary::{NamedCategory, Summarized, summarize};
+use super::unused_at_peak::UnusedAtPeak;
 use crate::error::Result;
 use crate::load::{Process, Rows, Source, module_rows};
 use crate::replay::{Observed, Observer, Window};
@@ -22,7 +23,8 @@ pub(super) fn explained(
     let mut at_peaks = AtPeaks::new(process)?;
     let mut rss_by_pid = RssByPid { window, highest: BTreeMap::new() };
     let mut growth = LeakObserver::new(window);
-    let mut observers = (&mut at_peaks, (&mut rss_by_pid, &mut growth));
+    let mut unused = UnusedAtPeak::new(window);
+    let mut observers = (&mut at_peaks, (&mut rss_by_pid, (&mut growth, &mut unused)));
     let mut found = summarize(process, window, shows, &mut observers)?;
     found.summary.growth = Some(growth.finish(process, LeakOptions::default(), shows)?);
     let (phases, mut live) = at_peaks.finish(&found.outcome);
@@ -52,6 +54,7 @@ pub(super) fn explained(
         modules: &rows.module_names()?,
         dtypes: &rows.module_dtypes()?,
         input_bytes: &input_bytes,
+        unused_bytes: &unused.finish(),
         has_times: process.has_times(),
         rss_by_pid: &rss_by_pid.highest,
     };

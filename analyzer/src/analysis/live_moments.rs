@@ -104,7 +104,11 @@ fn find(
     let window = match moment {
         Moment::Peak => window,
         Moment::Step(step) => match step_window(process, step)? {
-            Some(window) => window,
+            // Of the step, that part that is asked for.
+            Some(of_step) => Window {
+                start_nanos: of_step.start_nanos.max(window.start_nanos),
+                end_nanos: of_step.end_nanos.min(window.end_nanos),
+            },
             None => return Ok(LiveMoments::default()),
         },
         // Empty: its "peak" is the state that it opens with, that after the last event up to the moment.

@@ -23,6 +23,7 @@ mod noise_band;
 mod oom;
 mod peaks;
 mod phase_comparison;
+mod phase_course;
 mod phase_figures;
 mod phase_pattern;
 mod phase_table;
@@ -38,6 +39,7 @@ mod step_table;
 mod summary;
 mod theil_sen;
 mod timeline;
+mod unused_at_peak;
 
 pub use aligned_steps::{AlignedStep, OfRank, aligned_steps};
 pub use breakdown::{Breakdown, BreakdownBucket, DeviceBreakdown, breakdown};
@@ -64,6 +66,7 @@ pub use oom::{
 };
 pub use peaks::{Grouping, PeakGroup, Peaks, peaks, step_window};
 pub use phase_comparison::{ComparedPhase, PhaseComparison, phase_comparison};
+pub use phase_course::{DeviceCourse, PhaseCourse};
 pub use phase_figures::{PhaseFigure, PhaseMemoryFigure, Varying};
 pub use phase_pattern::{Departure, DepartureKind, PhasePattern, phase_pattern};
 pub use phase_table::{PhaseMemory, PhaseRow, PhaseTable};

@@ -18,7 +18,7 @@ use crate::replay::Window;
 pub enum Grouping {
     /// Who allocated them.
     Site,
-    /// What they are for: what the framework said, else the user's rules, else their lives against the phases.
+    /// What they are for: a rule of the user's, else what the framework said, else their lives against the phases.
     Category,
     /// The module: the site itself where it is one, else the site's path without its last part.
     Module,

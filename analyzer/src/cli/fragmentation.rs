@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::arguments::{Common, moment, parse_duration};
 use super::output;
+use super::ranks::{Replayed, each_of, warn_of_replays};
 use crate::analysis::{self, Fragmentation, MemoryMoment, MomentKind};
 use crate::load::{Process, Rows, Source};
 use crate::render::{self, Format, Table};
@@ -64,10 +65,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    common.warn(&source.warnings());
     if let Some(of) = args.map {
         let process = common.only_process(&source)?;
         let found = fragmentation(args, &source, process)?;
+        common.warn(&source.warnings());
+        common.warn(&found.outcome.anomalies.warnings());
         return map(args, &source, process, &found, of.into());
     }
     let format = common.format();
@@ -77,8 +79,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut whole: Option<Table> = None;
     let mut has_step = false;
     let mut devices = Vec::new();
-    for process in &source.processes {
-        let found = fragmentation(args, &source, process)?;
+    // One after another, so that the live set of one at a time is held.
+    let found = each_of(common, &source, source.processes.iter(), |process| {
+        let mut found = fragmentation(args, &source, process)?;
+        let replayed = Replayed::from(std::mem::take(&mut found.outcome));
+        Ok((found, replayed))
+    })?;
+    warn_of_replays(common, &source, found.results.iter().map(|(id, (_, replayed))| (*id, replayed)));
+    for (id, (found, _)) in &found.results {
         has_step |= !found.moments.is_empty();
         devices.extend(found.moments.iter().map(|moment| moment.device));
         let table = if args.over_time {
@@ -90,18 +98,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
         } else if args.pools {
             render::fragmentation_pools_table(&found.moments, found.origin_nanos, asked)
         } else if matches!(format, Format::Text | Format::Markdown) {
-            let one = render::fragmentation_text(&found, asked, format, output::style(common));
+            let one = render::fragmentation_text(found, asked, format, output::style(common));
             if is_several && !one.is_empty() {
                 let gap = if text.is_empty() { "" } else { "\n" };
                 let title = if format == Format::Markdown { "## " } else { "" };
-                text += &format!("{gap}{title}{}\n", process.id);
+                text += &format!("{gap}{title}{id}\n");
             }
             text += &one;
             continue;
         } else {
             render::fragmentation_table(&found.moments, found.origin_nanos, asked)
         };
-        let table = table.of_process(process.id, is_several);
+        let table = table.of_process(*id, is_several);
         match &mut whole {
             // Curves of processes on one page have columns of their own.
             Some(whole) if whole.columns == table.columns => whole.append(table),
@@ -140,16 +148,14 @@ fn fragmentation(args: &Args, source: &Source, process: &Process) -> Result<Frag
     let default = if is_for_people { DEFAULT_TEXT_ROWS } else { DEFAULT_ROWS };
     let buckets = common.top.filter(|_| args.over_time).unwrap_or(default);
     let selection = common.selection();
-    let found = analysis::fragmentation(
+    Ok(analysis::fragmentation(
         process,
         &source.info.config,
         moment,
         common.window(process)?,
         buckets,
         |device| selection.shows_device(device),
-    )?;
-    common.warn(&found.outcome.anomalies.warnings());
-    Ok(found)
+    )?)
 }
 
 fn map(

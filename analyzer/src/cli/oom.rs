@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::arguments::Common;
 use super::output;
+use super::ranks::{Replayed, each_of, warn_of_replays};
 use crate::analysis;
 use crate::render::{self, Format};
 
@@ -22,17 +23,19 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    common.warn(&source.warnings());
     let selection = common.selection();
     let mut ooms = Vec::new();
-    for process in &source.processes {
+    let found = each_of(common, &source, source.processes.iter(), |process| {
         let window = common.window(process)?;
         let shows = |device| selection.shows_device(device);
         let found = analysis::ooms(&source, process, window, args.total, shows)?;
-        common.warn(&found.outcome.anomalies.warnings());
         ooms.extend(found.ooms);
-    }
-    let mut kills = analysis::host_kills(&source)?;
+        Ok(Replayed::from(found.outcome))
+    })?;
+    common.expect_device(found.results.iter().flat_map(|(_, replayed)| replayed.devices.iter().copied()))?;
+    warn_of_replays(common, &source, found.results.iter().map(|(id, replayed)| (*id, replayed)));
+    let (mut kills, left_out) = analysis::host_kills(&source);
+    common.warn(&left_out);
     kills.retain(|_| selection.shows_device(-1));
     let format = common.format();
     let text = match format {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::arguments::Common;
 use super::output;
 use super::ranks::{Replayed, each_process, warn_of_replays};
-use crate::analysis::{PhaseRow, PhaseTable, phase_pattern};
+use crate::analysis::{PhaseCourse, PhasePattern, PhaseRow, PhaseTable, phase_pattern};
 use crate::render::{self, Format};
 use crate::replay::replay;
 
@@ -13,6 +13,9 @@ use crate::replay::replay;
 pub(super) struct Args {
     #[command(flatten)]
     common: Common,
+    /// Where the peak is and where a phase goes unlike what is usual, instead of the phases themselves: a row for each
+    #[arg(long)]
+    unusual: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -21,29 +24,39 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let selection = common.selection();
     let phases = each_process(common, &source, |process| {
         let window = common.window(process)?;
-        let mut phases = PhaseTable::new(window);
-        let outcome = replay(process, window, &mut phases)?;
+        let (mut phases, mut course) = (PhaseTable::new(window), PhaseCourse::new(window));
+        let outcome = replay(process, window, &mut (&mut phases, &mut course))?;
         let mut rows = phases.finish(&outcome);
         rows.retain(|row| row.device().is_none_or(|device| selection.shows_device(device)));
-        Ok((rows, Replayed::from(outcome)))
+        let patterns = phase_pattern(&rows, &course.finish(&outcome), &outcome);
+        Ok(Found { rows, patterns, replayed: Replayed::from(outcome) })
     })?;
-    common.expect_device(
-        phases.results.iter().flat_map(|(_, (_, replayed))| replayed.devices.iter().copied()),
-    )?;
-    if phases.results.iter().all(|(_, (rows, _))| rows.is_empty()) {
+    common
+        .expect_device(phases.results.iter().flat_map(|(_, found)| found.replayed.devices.iter().copied()))?;
+    if phases.results.iter().all(|(_, found)| found.rows.is_empty()) {
         common.warn(&["the recording has no phases".to_owned()]);
     }
-    let table = phases.table(|(rows, _)| render::phases_table(&highest(rows, common.top)));
-    warn_of_replays(common, &source, phases.results.iter().map(|(id, (_, replayed))| (*id, replayed)));
+    let table = phases.table(|found| match args.unusual {
+        true => render::departures_table(&found.patterns),
+        false => render::phases_table(&highest(&found.rows, common.top)),
+    });
+    warn_of_replays(common, &source, phases.results.iter().map(|(id, found)| (*id, &found.replayed)));
     let format = common.format();
     let mut text = table.render(format);
     if matches!(format, Format::Text | Format::Markdown) {
-        for (id, (rows, _)) in &phases.results {
+        for (id, found) in &phases.results {
             let name = phases.are_several().then(|| id.to_string());
-            text += &render::phase_pattern_text(name.as_deref(), &phase_pattern(rows), format);
+            text += &render::phase_pattern_text(name.as_deref(), &found.patterns, format);
         }
     }
     output::emit(common, &text)
+}
+
+/// What came of one process.
+struct Found {
+    rows: Vec<PhaseRow>,
+    patterns: Vec<PhasePattern>,
+    replayed: Replayed,
 }
 
 /// The phases that one looks at first, in the order of the loop.

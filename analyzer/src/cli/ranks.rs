@@ -23,11 +23,24 @@ pub(super) struct EachProcess<T> {
 pub(super) fn each_process<T>(
     common: &Common,
     source: &Source,
+    run: impl FnMut(&Process) -> Result<T>,
+) -> Result<EachProcess<T>> {
+    each_of(common, source, common.processes(source).into_iter(), run)
+}
+
+/// As [`each_process`], of processes that were chosen otherwise.
+///
+/// # Errors
+/// That of the first process, if none can be analysed.
+pub(super) fn each_of<'a, T>(
+    common: &Common,
+    source: &Source,
+    processes: impl Iterator<Item = &'a Process>,
     mut run: impl FnMut(&Process) -> Result<T>,
 ) -> Result<EachProcess<T>> {
     let mut results = Vec::new();
     let mut first_error = None;
-    for process in common.processes(source) {
+    for process in processes {
         match run(process) {
             Ok(result) => results.push((process.id, result)),
             Err(error) => {

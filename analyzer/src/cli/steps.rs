@@ -13,6 +13,9 @@ use crate::replay::replay;
 pub(super) struct Args {
     #[command(flatten)]
     common: Common,
+    /// One row for each step over all ranks, as people are shown several ranks; of data, else, one for each rank
+    #[arg(long)]
+    by_step: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -48,9 +51,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let format = common.format();
     let for_people = matches!(format, Format::Text | Format::Markdown);
-    let table = if for_people && steps.are_several() {
+    let table = if args.by_step || (for_people && steps.are_several()) {
         let of_ranks: Vec<_> = steps.results.iter().map(|(id, (rows, _))| (*id, rows.as_slice())).collect();
-        render::aligned_steps_table(&aligned_steps(&of_ranks, |device| selection.shows_device(device)))
+        let mut aligned = aligned_steps(&of_ranks, |device| selection.shows_device(device));
+        if let Some(top) = common.top {
+            aligned.sort_by_key(|step| std::cmp::Reverse(step.highest.map(|of| of.value)));
+            aligned.truncate(top);
+            aligned.sort_by_key(|step| step.step);
+        }
+        render::aligned_steps_table(&aligned)
     } else {
         steps.table(|(rows, replayed)| render::steps_table(&shown(rows), replayed.first_nanos))
     };

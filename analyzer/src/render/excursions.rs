@@ -1,8 +1,8 @@
-//! What a lower peak would take, in sentences.
+//! What a lower peak would take, in sentences and as data.
 
-use super::cells::{Format, printable};
+use super::cells::{Cell, Format, Table, printable};
 use super::units::{bytes, duration};
-use crate::analysis::Excursions;
+use crate::analysis::{Excursions, Peaks};
 
 /// Phases that are named.
 const NAMED_PHASES: usize = 3;
@@ -35,4 +35,40 @@ pub fn peak_excursions_text(all: &[Excursions], format: Format) -> String {
         );
     }
     text
+}
+
+/// `tidegauge peaks --lower`: a row for each reduction of each device.
+#[must_use]
+pub fn excursions_table(all: &[Peaks]) -> Table {
+    let mut table = Table::new(&[
+        ("device", "Device"),
+        ("reduction", "Lower by"),
+        ("peak_bytes", "Peak"),
+        ("target_bytes", "Would be"),
+        ("excess_bytes", "Would have to go"),
+        ("groups_needed", "Rows that hold it"),
+        ("times", "Times above"),
+        ("above_nanos", "Time above"),
+        ("phase", "Mostly in phase"),
+        ("times_in_phase", "Times in it"),
+    ]);
+    for peaks in all {
+        for of in peaks.excursions.iter().filter(|of| of.excess_bytes > 0) {
+            let phase = of.phases.first();
+            table.rows.push(vec![
+                Cell::Count(i64::from(peaks.device)),
+                Cell::Share(of.reduction),
+                Cell::Bytes(peaks.allocated_bytes),
+                Cell::Bytes(of.target_bytes),
+                Cell::Bytes(of.excess_bytes),
+                // Not even all known blocks together hold as much.
+                if of.groups_needed == 0 { Cell::Unknown } else { Cell::Count(of.groups_needed as i64) },
+                Cell::Count(of.count as i64),
+                Cell::Nanos(of.above_nanos),
+                Cell::text(phase.and_then(|(phase, _)| phase.as_deref())),
+                phase.map_or(Cell::Unknown, |(_, count)| Cell::Count(*count as i64)),
+            ]);
+        }
+    }
+    table
 }

@@ -183,6 +183,7 @@ const fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Fragmentation => "fragmentation",
         Cause::Outside => "memory outside of the allocator",
+        Cause::Limit => "the allocator's own limit",
         Cause::Growth => "growth from step to step",
         Cause::BatchSpike => "a step that needs far more than those before",
         Cause::TooBig => "simply too big",
@@ -256,13 +257,17 @@ fn why_of(cause: Cause, oom: &Oom) -> Vec<String> {
                 "{outside} of the device were in use and not by this process's allocator: other processes, libraries, the context"
             ));
         }
+        Cause::Limit => lines.push(
+            "the device had enough: the allocator was told to take no more of it, as set_per_process_memory_fraction does"
+                .to_owned(),
+        ),
         Cause::Growth => lines.extend(evidence.growth.map(|growth| {
             format!(
-                "what is allocated when a step begins rose by {} over {} steps, {} a step; {} were missing",
+                "what is allocated when a step begins rose by {} over {} steps, {} a step{}",
                 bytes(growth.bytes),
                 growth.steps,
                 bytes(growth.bytes_per_step),
-                bytes(evidence.shortfall_bytes.unwrap_or(0))
+                evidence.shortfall_bytes.map_or_else(String::new, |missing| format!("; {} were missing", bytes(missing)))
             )
         })),
         Cause::BatchSpike => {
@@ -319,6 +324,9 @@ pub(super) fn remedy_text(remedy: &Remedy, oom: &Oom) -> String {
             "a batch of {to} instead of {from}, if all that the step allocates scales with it (estimated; of {} in the step)",
             bytes(oom.evidence.demand_bytes.unwrap_or(0))
         ),
+        Remedy::RaiseLimit { bytes: more } => {
+            format!("a limit higher by up to {}: torch.cuda.set_per_process_memory_fraction", bytes(*more))
+        }
         Remedy::Others { bytes: others } => {
             format!("a device of its own: others, and contexts, hold {}", bytes(*others))
         }

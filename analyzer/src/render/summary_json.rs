@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegauge_schemas::process::Ended;
 
-use super::hints::hint_text;
+use super::hints::{hint_json, hints_text};
 use super::leaks::leaks_table;
 use super::tables::phases_table;
 use crate::analysis::{
@@ -37,7 +37,8 @@ pub fn summary_json(summary: &Summary) -> Value {
         "ranks": summary.ranks.as_ref().map(|ranks| ranks_json(ranks, processes)),
         "steps": steps_json(processes),
         "growth": growth_json(processes),
-        "hints": summary.hints.iter().map(|of| hint_text(&of.hint)).collect::<Vec<_>>(),
+        "hints": hints_text(summary),
+        "hint_details": summary.hints.iter().map(hint_json).collect::<Vec<_>>(),
         "warnings": summary.warnings,
     })
 }

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::Watched;
 
 use super::cells::{Cell, Format, Table, printable};
-use super::hints::hint_text;
+use super::hints::hints_text;
 use super::leaks;
 use super::ranks::ranks_text;
 use super::units::{bytes, duration};
@@ -351,24 +350,6 @@ impl Writer {
             let _ = writeln!(out, "{mark} {}", shown(&printable(line)));
         }
     }
-}
-
-/// The hints; of several processes each says whose it is, and one that several have is said once.
-fn hints_text(summary: &Summary) -> Vec<String> {
-    let mut said: Vec<(String, ProcessId, usize)> = Vec::new();
-    for of in &summary.hints {
-        let text = hint_text(&of.hint);
-        match said.iter_mut().find(|(known, ..)| *known == text) {
-            Some((.., others)) => *others += 1,
-            None => said.push((text, of.process, 0)),
-        }
-    }
-    let line = |(text, process, others): (String, ProcessId, usize)| match (summary.processes.len(), others) {
-        (0 | 1, _) => text,
-        (_, 0) => format!("{process}: {text}"),
-        (_, others) => format!("{process} and {others} more: {text}"),
-    };
-    said.into_iter().map(line).collect()
 }
 
 fn ending(watched: &Watched) -> String {

@@ -39,6 +39,7 @@ mod merging_killed;
 mod mutations;
 mod nvidia_smi;
 mod oom;
+mod phases_and_hints;
 mod plan;
 mod ranks;
 mod recording;

@@ -4,9 +4,10 @@
 //! higher point later begins anew. So nothing is kept of a block while it is alive, and no second pass is made.
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use tidegauge_schemas::Category;
 
 use super::judge::BlockJudge;
-use super::label::{Evidence, Label};
+use super::label::{Evidence, Kind, Label};
 use super::phase_map::{PhaseMap, StretchId};
 use super::rules::CategoryRules;
 use super::sums::CategorySums;
@@ -23,12 +24,16 @@ pub(crate) struct SiteAtPeak {
     pub(crate) first_nanos: i64,
     /// And the last.
     pub(crate) last_nanos: i64,
+    /// What of it grows with the batch, as far as that is certain.
+    pub(crate) scaling_bytes: i64,
 }
 
 /// What is alive at the peak of a device.
 #[derive(Debug)]
 pub(crate) struct LiveAtPeak {
     pub(crate) device: i16,
+    /// What the phase is that the peak is in.
+    pub(crate) class: PhaseClass,
     pub(crate) sums: CategorySums,
     /// By site and label, in order.
     pub(crate) sites: Vec<((u32, Label), SiteAtPeak)>,
@@ -72,7 +77,7 @@ impl AtPeaks {
                 self.end(device_index, block, None);
             }
             if let Some(peak) = self.devices.get_mut(device_index) {
-                found.push(std::mem::take(peak).finish(device));
+                found.push(std::mem::take(peak).finish(device, &self.judge.phases));
             }
         }
         (self.judge.phases, found)
@@ -91,13 +96,21 @@ impl AtPeaks {
 
 impl DevicePeak {
     fn add(&mut self, phases: &PhaseMap, block: &Block, label: Label) {
-        let none =
-            SiteAtPeak { bytes: 0, blocks: 0, first_nanos: block.born_nanos, last_nanos: block.born_nanos };
+        let none = SiteAtPeak {
+            bytes: 0,
+            blocks: 0,
+            first_nanos: block.born_nanos,
+            last_nanos: block.born_nanos,
+            scaling_bytes: 0,
+        };
         let site = self.sites.entry((block.site, label)).or_insert(none);
         site.bytes += block.size_bytes;
         site.blocks += 1;
         site.first_nanos = site.first_nanos.min(block.born_nanos);
         site.last_nanos = site.last_nanos.max(block.born_nanos);
+        if scales(phases, block, label) {
+            site.scaling_bytes += block.size_bytes;
+        }
         if label.evidence == Evidence::Unknown && !block.is_from_start {
             let born = phases.at(block.born_seq);
             if phases.class(born) == PhaseClass::Forward {
@@ -107,17 +120,38 @@ impl DevicePeak {
         }
     }
 
-    fn finish(self, device: &DeviceState) -> LiveAtPeak {
+    fn finish(self, device: &DeviceState, phases: &PhaseMap) -> LiveAtPeak {
         let mut sites: Vec<((u32, Label), SiteAtPeak)> = self.sites.into_iter().collect();
         sites.sort_unstable_by_key(|(key, _)| *key);
         let labelled = sites.iter().map(|((_, label), site)| (*label, site.bytes, site.blocks));
         LiveAtPeak {
             device: device.device,
+            class: device.allocated_peak.seq.map_or(PhaseClass::Other, |seq| phases.class(phases.at(seq))),
             sums: CategorySums::of_labelled(labelled, device.allocated_peak.bytes),
             sites,
             kept_bytes: self.kept_bytes,
             kept_forwards: self.kept_forwards.len(),
         }
+    }
+}
+
+/// Whether a block certainly grows with the batch: what forward keeps and passes on, and what it is given. What backward
+/// makes for a moment may be as large as a weight, and what an evaluation or an optimizer has is no batch's.
+fn scales(phases: &PhaseMap, block: &Block, label: Label) -> bool {
+    let born = phases.at(block.born_seq);
+    let class = phases.class(born);
+    let is_of_model = matches!(class, PhaseClass::Forward | PhaseClass::Recompute | PhaseClass::Backward);
+    let Kind::Category(category) = label.kind else { return false };
+    match category {
+        // What lies right after a forward is its output; what is from before the window is known by its stack.
+        Category::Activation => is_of_model || class == PhaseClass::Other,
+        // A whole data set that was brought to the device before training stays as it is.
+        Category::Input => {
+            !matches!(class, PhaseClass::Evaluation | PhaseClass::Optimizer)
+                && phases.first_call().is_some_and(|first| born >= first || class == PhaseClass::Data)
+        }
+        Category::Temporary => matches!(class, PhaseClass::Forward | PhaseClass::Recompute),
+        _ => false,
     }
 }
 

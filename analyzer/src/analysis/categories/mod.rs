@@ -1,4 +1,4 @@
-//! What each block is for: what the framework told, else the user's rules, else its life against the phases.
+//! What each block is for: the user's rules, else what the framework told, else its life against the phases.
 
 mod at_peaks;
 mod inference;

@@ -20,6 +20,8 @@ pub(crate) struct HintContext<'a> {
     pub(crate) dtypes: &'a FxHashSet<String>,
     /// What modules were called with, by path.
     pub(crate) input_bytes: &'a FxHashMap<String, i64>,
+    /// Reserved and not active at the peak of reserved, by device.
+    pub(crate) unused_bytes: &'a FxHashMap<i16, i64>,
     pub(crate) has_times: bool,
     /// Highest resident size by pid, of processes that were recorded from outside.
     pub(crate) rss_by_pid: &'a BTreeMap<u32, i64>,

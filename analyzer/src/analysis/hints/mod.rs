@@ -16,8 +16,12 @@ use super::phase_table::PhaseMemory;
 pub enum Hint {
     /// Most of the peak is left alive by one phase.
     PhaseLeaves {
+        /// −1 the host, 0… accelerators.
+        device: i16,
         /// The phase.
         phase: String,
+        /// What it leaves, on average.
+        bytes: i64,
         /// Part of the peak.
         share: f64,
         /// Whether it is a forward whose rise a later phase gives back.
@@ -29,8 +33,10 @@ pub enum Hint {
         device: i16,
         /// The batch now, where it was told.
         batch_size: Option<i64>,
-        /// What grows with it: activations, and what backward makes of them.
+        /// What certainly grows with it: activations, inputs, and what forward makes for a moment.
         scaling_bytes: i64,
+        /// What half of it takes off the peak, which is then in another phase perhaps.
+        saved_bytes: i64,
         /// The peak.
         peak_bytes: i64,
     },
@@ -83,7 +89,7 @@ pub enum Hint {
     ExpandableSegments {
         /// The accelerator.
         device: i16,
-        /// Reserved and not allocated, at the peak of reserved.
+        /// Reserved and not active at the peak of reserved, when it was least.
         unused_bytes: i64,
         /// Reserved.
         reserved_bytes: i64,
@@ -117,15 +123,20 @@ pub enum Hint {
 #[must_use]
 pub(super) fn hints(context: &HintContext<'_>) -> Vec<Hint> {
     let mut hints = Vec::new();
+    let has_accelerators = context.summary.devices.iter().any(|device| device.device >= 0);
     for device in &context.summary.devices {
+        if device.device < 0 && has_accelerators {
+            // The training is not there; what is, loading has.
+            continue;
+        }
         hints.extend(rules::phase_leaves(context, device));
         let Some(live) = context.live.iter().find(|live| live.device == device.device) else { continue };
         hints.extend(rules::smaller_batch(context, device, live));
         hints.extend(rules::half_precision(context, device, live));
         hints.extend(checkpointing::checkpoint(context, device, live));
-        hints.extend(rules::kept_graph(live));
+        hints.extend(rules::kept_graph(device, live));
         hints.extend(rules::set_to_none(device, live));
-        hints.extend(rules::reserved(device));
+        hints.extend(rules::reserved(context, device));
     }
     hints.extend(rules::loading_keeps(context));
     hints.extend(rules::workers(context));

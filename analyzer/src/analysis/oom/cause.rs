@@ -23,6 +23,8 @@ pub enum Cause {
     Fragmentation,
     /// Other processes, or libraries, hold memory of the device.
     Outside,
+    /// The device had enough: the allocator was told to take no more of it.
+    Limit,
     /// What is left from step to step has risen.
     Growth,
     /// This step needs far more than those before.
@@ -40,6 +42,7 @@ impl Cause {
         match self {
             Self::Fragmentation => "fragmentation",
             Self::Outside => "outside_the_allocator",
+            Self::Limit => "allocator_limit",
             Self::Growth => "growth",
             Self::BatchSpike => "batch_spike",
             Self::TooBig => "too_big",
@@ -98,6 +101,11 @@ pub enum Remedy {
         /// One that fits.
         to: i64,
     },
+    /// A higher limit of the allocator.
+    RaiseLimit {
+        /// What it would have taken from the device.
+        bytes: i64,
+    },
     /// Fewer others on the device.
     Others {
         /// What they hold, the context included.
@@ -123,6 +131,8 @@ pub(super) struct StepBefore {
 pub(super) struct Circumstances {
     pub(super) requested_bytes: Option<i64>,
     pub(super) device_free_bytes: Option<i64>,
+    /// The failure itself tells that, and not a sample from before.
+    pub(super) is_free_exact: bool,
     pub(super) device_total_bytes: Option<i64>,
     pub(super) is_device: bool,
     pub(super) state: MemoryState,
@@ -141,9 +151,22 @@ pub(super) struct Circumstances {
 /// The cause, the others that contribute, and what they rest on.
 pub(super) fn cause(known: &Circumstances) -> (Cause, Vec<Cause>, Evidence) {
     let evidence = evidence(known);
+    if is_limit(known, evidence.segment_bytes) {
+        let mut contributing = causes(known, &evidence);
+        // What others hold left enough.
+        contributing.retain(|cause| *cause != Cause::Outside);
+        return (Cause::Limit, contributing, evidence);
+    }
     let mut causes = causes(known, &evidence).into_iter();
     let cause = causes.next().unwrap_or_else(|| without_cause(known, &evidence));
     (cause, causes.collect(), evidence)
+}
+
+/// The device had what the allocator would have taken from it, and not by a sample from before.
+fn is_limit(known: &Circumstances, segment_bytes: Option<i64>) -> bool {
+    let had_enough =
+        segment_bytes.zip(known.device_free_bytes).is_some_and(|(segment, free)| free >= segment);
+    known.is_device && known.is_free_exact && had_enough
 }
 
 fn evidence(known: &Circumstances) -> Evidence {
@@ -153,6 +176,7 @@ fn evidence(known: &Circumstances) -> Evidence {
     let free_bytes = known.device_free_bytes;
     let shortfall_bytes = match (segment_bytes, free_bytes) {
         (Some(segment), Some(free)) if segment > free => Some(segment - free),
+        _ if is_limit(known, segment_bytes) => None,
         // The device had enough by the last sample: at the failure it had not.
         (segment, _) => segment,
     };
@@ -184,7 +208,8 @@ fn evidence(known: &Circumstances) -> Evidence {
 
 /// Causes without each of which it would have fitted, the one that accounts for most bytes first.
 fn causes(known: &Circumstances, evidence: &Evidence) -> Vec<Cause> {
-    let missing_bytes = evidence.shortfall_bytes.unwrap_or(0).max(1);
+    // Under a limit, which is not known, it is at most what was to be taken.
+    let missing_bytes = evidence.shortfall_bytes.or(evidence.segment_bytes).unwrap_or(0).max(1);
     let request = known.requested_bytes.map(|bytes| known.rules.rounded_bytes(bytes));
     let usable_bytes = evidence.usable_free_bytes.or(known.state.unused_bytes());
     let outside_bytes = evidence.outside_bytes.map(|bytes| bytes - CONTEXT_BYTES);
@@ -242,6 +267,7 @@ pub(super) fn remedies(known: &Circumstances, causes: &[Cause], evidence: &Evide
         Cause::Growth => {
             evidence.growth.map(|growth| Remedy::StopGrowth { bytes_per_step: growth.bytes_per_step })
         }
+        Cause::Limit => evidence.segment_bytes.map(|bytes| Remedy::RaiseLimit { bytes }),
         Cause::Outside => evidence.outside_bytes.map(|bytes| Remedy::Others { bytes }),
         Cause::Fragmentation if can_expand => {
             let usable_bytes = evidence.usable_free_bytes.or(known.state.unused_bytes());
@@ -285,6 +311,7 @@ mod tests {
         Circumstances {
             requested_bytes: Some(100 * MIB),
             device_free_bytes: Some(80 * MIB),
+            is_free_exact: true,
             device_total_bytes: Some(1000 * MIB),
             is_device: true,
             state: MemoryState {
@@ -328,6 +355,21 @@ mod tests {
         known.device_total_bytes = Some(1000 * MIB + (3 << 30));
         let (with_others, contributing, _) = cause(&known);
         assert_eq!((with_others, contributing), (Cause::Outside, vec![Cause::Growth]));
+    }
+
+    #[test]
+    fn a_device_that_had_enough_tells_of_a_limit() {
+        let known = Circumstances {
+            device_free_bytes: Some(60 << 30),
+            device_total_bytes: Some(80 << 30),
+            ..circumstances()
+        };
+        let (limit, contributing, evidence) = cause(&known);
+        assert_eq!((limit, contributing, evidence.shortfall_bytes), (Cause::Limit, Vec::new(), None));
+        assert_eq!(remedies(&known, &[limit], &evidence), [Remedy::RaiseLimit { bytes: 100 * MIB }]);
+        // A sample from before may be of a time when others had not taken it yet.
+        let sampled = Circumstances { is_free_exact: false, ..known };
+        assert_ne!(cause(&sampled).0, Cause::Limit);
     }
 
     #[test]

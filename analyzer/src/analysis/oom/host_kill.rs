@@ -7,7 +7,7 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::metrics;
 use tidegauge_schemas::process::Ended;
 
-use crate::error::Result;
+use crate::error::{Result, described};
 use crate::load::{CheckpointRow, Process, Rows, SampleRow, Source};
 use crate::replay::{EndedPhase, Observed, Observer, replay_checkpoints};
 
@@ -108,12 +108,11 @@ impl HostKill {
     }
 }
 
-/// The processes of a run that were killed for want of host memory, the first of them first.
-///
-/// # Errors
-/// If the trace cannot be read.
-pub fn host_kills(source: &Source) -> Result<Vec<HostKill>> {
-    let mut kills = Vec::new();
+/// The processes of a run that were killed for want of host memory, the first of them first; and a sentence for each of
+/// which that cannot be told, since it cannot be read.
+#[must_use]
+pub fn host_kills(source: &Source) -> (Vec<HostKill>, Vec<String>) {
+    let (mut kills, mut left_out) = (Vec::new(), Vec::new());
     for process in &source.processes {
         let watched = process.info.as_ref().and_then(|info| info.watched.as_ref());
         let of_watched = watched.map(|watched| {
@@ -132,14 +131,21 @@ pub fn host_kills(source: &Source) -> Result<Vec<HostKill>> {
         if !is_suspect {
             continue;
         }
-        let mut kill = describe(source, process)?;
+        let mut kill = match describe(source, process) {
+            Ok(kill) => kill,
+            Err(error) => {
+                let reason = described(error.chain());
+                left_out.push(format!("{}: how it was killed cannot be read: {reason}", process.id));
+                continue;
+            }
+        };
         kill.is_certain = process.ended == Ended::Oom || matches!(of_watched, Some((Some(true), _)));
         if kill.is_certain || is_near_limit(&kill) {
             kills.push(kill);
         }
     }
     kills.sort_by_key(|kill| kill.time_nanos);
-    Ok(kills)
+    (kills, left_out)
 }
 
 /// Whether the process that the kernel killed is in the trace with records of its own.

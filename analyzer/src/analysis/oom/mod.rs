@@ -140,6 +140,7 @@ pub fn ooms(
         let circumstances = cause::Circumstances {
             requested_bytes: oom.requested_bytes,
             device_free_bytes: oom.free.map(|reading| reading.bytes),
+            is_free_exact: oom.free.is_some_and(|reading| reading.age_nanos == 0),
             device_total_bytes: told.or(total_bytes.filter(|_| oom.device >= 0)),
             is_device: oom.device >= 0,
             state: oom.taken.state,
