@@ -38,6 +38,19 @@ pub enum PlanRefusal {
         runs: usize,
     },
 
+    /// Memory ran out before the run had shown what it takes.
+    #[error(
+        "`{run}` ran out of memory in all of its steps: what it would have taken is not known, only that it was more than \
+         {}; leave it out",
+        crate::render::bytes(*bytes)
+    )]
+    OutOfMemory {
+        /// The run.
+        run: String,
+        /// Its highest until then.
+        bytes: i64,
+    },
+
     /// Runs of which different things were measured.
     #[error(
         "the peaks of `{run}` and `{other}` are not of the same thing: one was allocated on an accelerator, or on the \
