@@ -244,3 +244,30 @@ fn inferred_input(layers: &[Layer], training: &Training) -> Option<Input> {
 pub fn device_named(name: &str) -> Result<Device> {
     word_of("--on", "device", name, &[("cuda", Device::Cuda), ("cpu", Device::Cpu)])
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_optimizer_is_set_to_counts_or_is_refused() {
+        let name = |value| optimizer_of(value).map(|optimizer| optimizer.name());
+        let cases = [
+            (json!({"name": "rmsprop", "momentum": 0.9}), "rmsprop-momentum"),
+            (json!({"name": "RMSprop", "centered": true}), "rmsprop-centered"),
+            (json!({"name": "rmsprop", "momentum": 0.9, "centered": true}), "rmsprop-momentum-centered"),
+            (json!({"name": "SGD", "momentum": 0.9}), "momentum"),
+            (json!({"name": "Adam", "amsgrad": true}), "adam-amsgrad"),
+            (json!({"name": "adagrad", "momentum": 0.0}), "adagrad"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(name(value.clone()), Ok(expected), "{value}");
+        }
+        for key in [json!({"name": "adagrad", "momentum": 0.9}), json!({"name": "adam", "centered": true})] {
+            let error = name(key).unwrap_err().to_string();
+            assert!(error.contains("set for") && error.contains("only"), "{error}");
+        }
+    }
+}

@@ -23,7 +23,7 @@ pub enum PlanRefusal {
     },
 
     /// Not a size.
-    #[error("{value} is no size; expected a number above 0")]
+    #[error("{value:?} is no size; expected a number above 0 and below 9e15")]
     BadValue {
         /// What was said.
         value: f64,

@@ -178,8 +178,14 @@ fn freeze(modules: &mut [ModuleFigures]) -> Vec<String> {
     if !modules.iter().any(has_gradients) {
         return Vec::new();
     }
-    let is_frozen =
-        |of: &&mut ModuleFigures| of.parameters > Some(0) && of.measured.gradient_bytes == Some(0);
+    // A module that uses the parameters of one within it by itself has their gradients counted as its own.
+    let has_more = |of: &&ModuleFigures| of.measured.gradient_bytes > of.parameter_bytes;
+    let users: Vec<String> = modules.iter().filter(has_more).map(|of| format!("{}.", of.module)).collect();
+    let is_frozen = |of: &&mut ModuleFigures| {
+        of.parameters > Some(0)
+            && of.measured.gradient_bytes == Some(0)
+            && !users.iter().any(|user| of.module.starts_with(user.as_str()))
+    };
     let mut paths = Vec::new();
     for of in modules.iter_mut().filter(is_frozen) {
         of.gradient_bytes = Some(0);
@@ -288,5 +294,47 @@ fn total(modules: &[ModuleFigures], measured: MeasuredModule) -> ModuleFigures {
         activation_bytes: sum(|of| of.activation_bytes),
         output_bytes: sum(|of| of.output_bytes),
         measured,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str, parameter_bytes: i64, measured_gradient_bytes: i64) -> ModuleFigures {
+        let known = Some(parameter_bytes);
+        ModuleFigures {
+            module: path.to_owned(),
+            class: None,
+            parameters: Some(parameter_bytes / 4),
+            parameter_bytes: known,
+            buffers: None,
+            buffer_bytes: None,
+            gradient_bytes: known,
+            optimizer_bytes: known,
+            activation_bytes: None,
+            output_bytes: None,
+            measured: MeasuredModule {
+                gradient_bytes: Some(measured_gradient_bytes),
+                ..MeasuredModule::default()
+            },
+        }
+    }
+
+    #[test]
+    fn frozen_is_what_has_no_gradients_anywhere() {
+        let mut modules = [
+            module("net.frozen", 400, 0),
+            module("net.attention.out", 80, 0),
+            module("net.attention", 160, 240),
+            module("net.trained", 40, 40),
+            module("net", 0, 0),
+        ];
+        assert_eq!(freeze(&mut modules), ["net.frozen"], "attention uses what is in it by itself");
+        let gradients: Vec<_> = modules.iter().map(|of| of.gradient_bytes).collect();
+        assert_eq!(gradients, [Some(0), Some(80), Some(160), Some(40), Some(0)]);
+        assert_eq!(modules[0].optimizer_bytes, Some(0));
+        let mut unmeasured = [module("net.one", 400, 0)];
+        assert!(freeze(&mut unmeasured).is_empty(), "nothing is known where nothing had any");
     }
 }
