@@ -1,5 +1,6 @@
 //! `tidegauge check`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,6 +89,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
              --baseline RUN with --max-regression 5% or --min-reduction 30%"
         );
     }
+    if args.baseline.is_some() && of_base.is_empty() {
+        bail!("--baseline judges nothing by itself; say --max-regression 5% or --min-reduction 30%");
+    }
     let source = common.open()?;
     expect_ranks(args, &source)?;
     let selection = common.selection();
@@ -95,13 +99,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut read: Vec<Vec<ProcessReading>> = vec![Vec::new(); budgets.len()];
     let mut warnings = source.warnings();
     // One process after another, of which only what the budgets ask for is kept.
-    for process in source.processes.iter().filter(|_| !budgets.is_empty()) {
+    let (mut devices, mut doubt, mut remark) = (BTreeSet::new(), None, None);
+    for process in &source.processes {
         let (readings, of_process) = process_readings(process, common.window(process)?, &shows)?;
         warnings.extend(of_process.iter().map(|warning| format!("{}: {warning}", process.id)));
+        devices.extend(readings.devices());
+        let of_process = |text: String| format!("{}: {text}", process.id);
+        doubt = doubt.or_else(|| readings.doubt().map(of_process));
+        remark = remark.or_else(|| readings.remark().map(str::to_owned).map(of_process));
         for ((_, budget), read) in budgets.iter().zip(&mut read) {
             read.push((process.id, readings.read(&budget.metric, budget.bound)));
         }
     }
+    common.expect_device(devices.into_iter())?;
     common.warn(&warnings);
     let mut rows: Vec<CheckRow> =
         budgets.into_iter().zip(&read).map(|((name, budget), read)| judge(name, &budget, read)).collect();
@@ -109,7 +119,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let base = common.open_at(&[path]).context("the baseline cannot be read")?;
         expect_ranks(args, &base).context("the baseline cannot be compared with")?;
         let (base, run) = (figures(common, &base)?, figures(common, &source)?);
-        rows.extend(of_base.into_iter().map(|budget| check_against_base(&base, &run, budget)));
+        let (doubt, remark) = (doubt.as_deref(), remark.as_deref());
+        let check = |budget| check_against_base(&base, &run, budget, doubt, remark);
+        rows.extend(of_base.into_iter().map(check));
     }
     let check = Check { run: source.path.display().to_string(), rows };
     output::emit(common, &rendered(common, &check)?)?;

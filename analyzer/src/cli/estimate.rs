@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use tidegauge_schemas::run::Config;
 
 use super::arguments::Common;
 use super::output;
@@ -63,19 +64,33 @@ fn of_run(args: &Args) -> Result<()> {
             "--checkpoint-segments, --sequence and --parts are for the description of a model, not for a run"
         );
     }
+    let source = common.open()?;
+    let configured = RecordedTraining::of(&source.info.config);
     let dtype = args.autocast.as_deref().filter(|name| *name != "none").or(args.dtype.as_deref());
     let options = ModuleOptions {
         batch: args.batch,
-        dtype: dtype.map(|name| DataType::floating("--dtype", name)).transpose()?,
+        dtype: dtype.or(configured.dtype).map(|name| DataType::floating("--dtype", name)).transpose()?,
         optimizer: args.optimizer.as_deref().map(Optimizer::named).transpose()?,
         device: args.on,
+        is_checkpointed: configured.is_checkpointed,
     };
-    let source = common.open()?;
     let selection = common.selection();
     let mut found = Vec::new();
     for process in &source.processes {
         let modules = module_estimate(process, options, |device| selection.shows_device(device))?;
-        found.extend(modules.map(|modules| (process.id, modules)));
+        let Some(mut modules) = modules else { continue };
+        if let (Some(asked), true) = (args.batch, modules.batch != args.batch) {
+            bail!(
+                "--batch {asked}: no recorded shape has the batch as its first size, so that they cannot be scaled; \
+                 estimate the description of the model instead"
+            );
+        }
+        if let (None, Some(precision)) = (dtype, configured.dtype) {
+            modules.notes.push(format!(
+                "Activations are counted in {precision}, as the configuration says; --dtype fp32 counts them otherwise."
+            ));
+        }
+        found.push((process.id, modules));
     }
     common.warn(&source.warnings());
     if found.is_empty() {
@@ -84,6 +99,7 @@ fn of_run(args: &Args) -> Result<()> {
     }
     let format = common.format();
     if !matches!(format, Format::Text | Format::Markdown) {
+        common.warn(&found.iter().flat_map(|(_, modules)| modules.notes.clone()).collect::<Vec<_>>());
         let top = common.top.unwrap_or(usize::MAX);
         return output::emit(common, &render::modules_table(&found, top, false).render(format));
     }
@@ -97,6 +113,29 @@ fn of_run(args: &Args) -> Result<()> {
         text.push('\n');
     }
     output::emit(common, &format!("{}\n", text.trim_end()))
+}
+
+/// What the configuration of a run says of how it trained.
+struct RecordedTraining {
+    /// Half precision that it computed in.
+    dtype: Option<&'static str>,
+    is_checkpointed: bool,
+}
+
+impl RecordedTraining {
+    fn of(config: &Config) -> Self {
+        let text = |key: &str| config.get(key).and_then(serde_json::Value::as_str).map(str::to_lowercase);
+        let precision = ["precision", "amp", "dtype"].into_iter().find_map(text).unwrap_or_default();
+        let dtype = match precision {
+            name if name.contains("bf16") || name.contains("bfloat16") => Some("bf16"),
+            name if name.contains("16") => Some("fp16"),
+            _ => None,
+        };
+        let keys = ["checkpointing", "gradient_checkpointing", "activation_checkpointing"];
+        let is_checkpointed =
+            keys.iter().any(|key| config.get(*key).and_then(serde_json::Value::as_bool) == Some(true));
+        Self { dtype, is_checkpointed }
+    }
 }
 
 /// The one file that describes a model, by its content.
@@ -145,4 +184,26 @@ fn of_description(args: &Args, path: &Path, text: &str) -> Result<()> {
         render::estimate_table(&found, args.parts, top, false).render(format)
     };
     output::emit(common, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_tells_how_it_was_trained() {
+        let of = |value: serde_json::Value| {
+            let config: Config = value.as_object().cloned().unwrap_or_default().into_iter().collect();
+            let found = RecordedTraining::of(&config);
+            (found.dtype, found.is_checkpointed)
+        };
+        use serde_json::json;
+        assert_eq!(of(json!({"precision": "fp32", "checkpointing": true})), (None, true));
+        assert_eq!(
+            of(json!({"precision": "bf16-mixed", "gradient_checkpointing": false})),
+            (Some("bf16"), false)
+        );
+        assert_eq!(of(json!({"dtype": "float16"})), (Some("fp16"), false));
+        assert_eq!(of(json!({})), (None, false));
+    }
 }

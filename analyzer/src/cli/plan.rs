@@ -82,6 +82,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         common.warn(&warnings.iter().map(|warning| format!("{name}: {warning}")).collect::<Vec<_>>());
         match readings {
             Some(readings) => runs.push(PlanRun { readings, config: &source.info.config }),
+            None if common.device.is_some_and(|device| device >= 0) => {
+                bail!("`{name}` recorded nothing of device {}", common.device.unwrap_or_default())
+            }
             None if curve == PlanCurve::Reserved => bail!("`{name}` recorded nothing of what was reserved"),
             None => bail!("`{name}` recorded neither allocations nor resident sizes"),
         }

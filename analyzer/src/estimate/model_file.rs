@@ -154,11 +154,30 @@ fn optimizer_of(value: Value) -> Result<Optimizer> {
     let name = name.ok_or_else(|| fields.missing("name", "the optimizer's name"))?;
     let momentum = fields.share(&["momentum"], 0.0)?;
     let is_amsgrad = fields.flag(&["amsgrad"], false)?;
+    let is_centered = fields.flag(&["centered"], false)?;
     let history_size = fields.count(&["history_size"])?.unwrap_or(DEFAULT_HISTORY);
     let has_master_weights = fields.flag(&["master_weights"], false)?;
+    let name = name.to_lowercase();
+    let has_momentum = momentum > 0.0;
+    // What keeps more is counted or refused, never left out.
+    let refused = |key: &'static str, is_set: bool, known: &[&str]| match is_set && !known.contains(&&*name) {
+        true => Err(ModelError::Invalid {
+            at: "optimizer".to_owned(),
+            key: key.to_owned(),
+            expected: format!("set for {} only", known.join(", ")),
+            found: format!("it set for `{name}`"),
+        }),
+        false => Ok(()),
+    };
+    refused("momentum", has_momentum, &["sgd", "momentum", "sgd-momentum", "rmsprop", "rmsprop-momentum"])?;
+    refused("amsgrad", is_amsgrad, &["adam", "adamw", "adam-amsgrad", "adamw-amsgrad"])?;
+    refused("centered", is_centered, &["rmsprop", "rmsprop-centered"])?;
     fields.finish()?;
     let name = match &*name {
-        "sgd" if momentum > 0.0 => "momentum".to_owned(),
+        "sgd" if has_momentum => "momentum".to_owned(),
+        "rmsprop" if has_momentum && is_centered => "rmsprop-momentum-centered".to_owned(),
+        "rmsprop" if has_momentum => "rmsprop-momentum".to_owned(),
+        "rmsprop" if is_centered => "rmsprop-centered".to_owned(),
         "adam" | "adamw" if is_amsgrad => format!("{name}-amsgrad"),
         other => other.to_owned(),
     };
@@ -224,4 +243,31 @@ fn inferred_input(layers: &[Layer], training: &Training) -> Option<Input> {
 /// If it is none.
 pub fn device_named(name: &str) -> Result<Device> {
     word_of("--on", "device", name, &[("cuda", Device::Cuda), ("cpu", Device::Cpu)])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_optimizer_is_set_to_counts_or_is_refused() {
+        let name = |value| optimizer_of(value).map(|optimizer| optimizer.name());
+        let cases = [
+            (json!({"name": "rmsprop", "momentum": 0.9}), "rmsprop-momentum"),
+            (json!({"name": "RMSprop", "centered": true}), "rmsprop-centered"),
+            (json!({"name": "rmsprop", "momentum": 0.9, "centered": true}), "rmsprop-momentum-centered"),
+            (json!({"name": "SGD", "momentum": 0.9}), "momentum"),
+            (json!({"name": "Adam", "amsgrad": true}), "adam-amsgrad"),
+            (json!({"name": "adagrad", "momentum": 0.0}), "adagrad"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(name(value.clone()), Ok(expected), "{value}");
+        }
+        for key in [json!({"name": "adagrad", "momentum": 0.9}), json!({"name": "adam", "centered": true})] {
+            let error = name(key).unwrap_err().to_string();
+            assert!(error.contains("set for") && error.contains("only"), "{error}");
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub struct Optimizer {
 }
 
 /// Every optimizer that is known.
-const KNOWN: [(&str, State); 21] = {
+const KNOWN: [(&str, State); 24] = {
     const fn state(copies: i64, scalars: i64) -> State {
         State::PerElement { copies, scalars }
     }
@@ -60,6 +60,9 @@ const KNOWN: [(&str, State); 21] = {
         ("adafactor", State::Factored),
         ("lbfgs", State::History),
         ("rmsprop", state(1, 1)),
+        ("rmsprop-momentum", state(2, 1)),
+        ("rmsprop-centered", state(2, 1)),
+        ("rmsprop-momentum-centered", state(3, 1)),
         ("adagrad", state(1, 1)),
         ("adadelta", state(2, 1)),
         ("adamax", state(2, 1)),
@@ -165,6 +168,8 @@ mod tests {
             ("adam", 20 + 1152),
             ("adamw-amsgrad", 20 + 1728),
             ("rmsprop", 20 + 576),
+            ("rmsprop-momentum", 20 + 1152),
+            ("rmsprop-momentum-centered", 20 + 1728),
             ("adagrad", 20 + 576),
             ("adadelta", 20 + 1152),
             ("adamax", 20 + 1152),

@@ -41,7 +41,7 @@ fn data_row(row: &CheckRow) -> Vec<Cell> {
     let reading = value.map(|(_, reading)| reading);
     let reason = match &row.judgement {
         Judgement::Unknown(reason) => Some(reason.as_str()),
-        _ => None,
+        _ => row.remark.as_deref(),
     };
     vec![
         Cell::Text(row.name.clone()),
@@ -148,6 +148,9 @@ fn sentence(row: &CheckRow) -> String {
     if row.judgement == Judgement::Within && reading.basis == Basis::Sampled {
         text += "; sampled: what was between two samples is not known";
     }
+    if let Some(remark) = &row.remark {
+        text += &format!("; {remark}");
+    }
     text
 }
 
@@ -165,7 +168,8 @@ pub fn check_text(check: &Check, format: Format, style: Style) -> String {
     out += &people_table(check).render(format);
     let is_told = |row: &&CheckRow| {
         let is_lower_bound = row.value.as_ref().is_some_and(|(_, reading)| reading.basis == Basis::Sampled);
-        row.judgement != Judgement::Within || row.base.is_some() || is_lower_bound
+        let is_judged = row.judgement == Judgement::Within;
+        !is_judged || row.base.is_some() || is_lower_bound || row.remark.is_some()
     };
     let sentences: Vec<String> = check.rows.iter().filter(is_told).map(sentence).collect();
     if !sentences.is_empty() {
@@ -259,6 +263,8 @@ mod tests {
             step: Some(4),
             phase: Some("back\u{1b}[31mward <&\"".to_owned()),
             basis: Basis::Measured,
+            doubt: None,
+            remark: None,
         };
         CheckRow {
             name: name.to_owned(),
@@ -270,6 +276,7 @@ mod tests {
             base: None,
             deviation_bytes: None,
             judgement,
+            remark: None,
         }
     }
 

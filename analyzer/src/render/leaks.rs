@@ -226,15 +226,24 @@ pub(super) fn headline(process: &ProcessGrowth) -> String {
     }
     let level = with(GrowthVerdict::LevelsOff);
     let short = with(GrowthVerdict::TooShort);
-    match (process.growths.is_empty(), level.is_empty(), short.is_empty()) {
+    let mixed = with(GrowthVerdict::BatchesDiffer);
+    if process.growths.is_empty() && process.units == 0 && process.unit != Unit::Time {
+        return format!("no {unit}s were recorded");
+    }
+    let mut line = match (process.growths.is_empty(), level.is_empty(), short.is_empty()) {
         (true, ..) => "nothing was recorded that could grow".to_owned(),
+        (_, true, true) if !mixed.is_empty() => format!("no leak found by {unit}"),
         (_, true, true) => format!("no leak by {unit}: all curves are stable"),
         (_, false, true) => format!("no leak by {unit}; has grown and levels off: {level}"),
         (_, true, false) => format!("no leak found by {unit}; too short to say: {short}"),
         (_, false, false) => {
             format!("no leak found by {unit}; levels off: {level}; too short to say: {short}")
         }
+    };
+    if !mixed.is_empty() {
+        line += &format!("; not judged, since batch sizes differ: {mixed}");
     }
+    line
 }
 
 pub(super) fn sentences(process: &ProcessGrowth) -> Vec<String> {

@@ -6,6 +6,9 @@ use super::cells::{Cell, Table, printable};
 use super::units::bytes;
 use crate::estimate::{ModuleEstimate, ModuleFigures};
 
+/// Columns of the table.
+const COLUMNS: usize = 16;
+
 /// Module by module, and the sum as the last row of each process: as recorded, estimated, measured. With `is_for_people`
 /// without modules that hold nothing, and at most the `top` largest.
 #[must_use]
@@ -47,10 +50,18 @@ pub fn modules_table(found: &[(ProcessId, ModuleEstimate)], top: usize, is_for_p
             by_size.retain(|&at| size(&estimate.modules[at]) > 0);
         }
         by_size.sort_by_key(|&at| (std::cmp::Reverse(size(&estimate.modules[at])), at));
+        let left_out = by_size.len().saturating_sub(top);
+        let all = by_size.len();
         by_size.truncate(top);
         by_size.sort_unstable();
         let shown = by_size.into_iter().map(|at| &estimate.modules[at]);
+        let more = format!("({left_out} more: -n {all})");
         for of in shown.chain([&estimate.total]) {
+            if is_for_people && left_out > 0 && std::ptr::eq(of, &raw const estimate.total) {
+                let blank = std::iter::repeat_n(Cell::Unknown, COLUMNS - 3);
+                let ids = [id.rank, id.process].map(|number| Cell::Count(i64::from(number)));
+                table.rows.push(ids.into_iter().chain([Cell::Text(more.clone())]).chain(blank).collect());
+            }
             table.rows.push(vec![
                 Cell::Count(i64::from(id.rank)),
                 Cell::Count(i64::from(id.process)),
@@ -119,6 +130,7 @@ pub fn modules_findings(estimate: &ModuleEstimate) -> Vec<String> {
         let names: Vec<String> = estimate.unknown_classes.iter().map(|name| printable(name)).collect();
         lines.push(format!("It is not known what these keep for backward: {}.", names.join(", ")));
     }
+    lines.extend(estimate.notes.iter().map(|note| printable(note)));
     lines.push(
         "Activations are estimated from the shapes that modules took and gave; what functions outside of modules keep \
          is seen in the measurement only."

@@ -74,7 +74,7 @@ pub fn plan_table(plan: &Plan) -> Table {
             Cell::bytes(peak.interval_bytes.map(|interval| interval.1)),
             Cell::text(point.map_or(peak.phase.as_deref(), |point| point.phase.as_deref())),
             Cell::text(of.map(|of| of.fit.model.as_str())),
-            real(of.map(|of| of.fit.fixed.value)),
+            Cell::bytes(of.map(|of| of.fit.fixed.value.round() as i64)),
             real(of.map(|of| of.fit.linear.value)),
             real(of.and_then(|of| of.fit.quadratic).map(|square| square.value)),
             Cell::Bytes(plan.budget_bytes),

@@ -257,3 +257,85 @@ fn reports_stay_as_they_are() {
     let output = program("tidegauge").args(["summary", "x", "--format", "junit"]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("possible values: text, json, csv, md"));
 }
+
+fn is_unknown(run: &Path, options: &[&str], reason: &str) {
+    let output = check(run, options);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{options:?}: {errors}");
+    assert!(errors.contains(reason), "{options:?}: {errors}");
+}
+
+#[test]
+fn a_run_that_ran_out_of_memory_is_within_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = built(folder.path(), "base", 40);
+    let base = base.to_str().unwrap();
+    let run = TraceBuilder::new()
+        .step(0, 0.5, |step| step.alloc(1, 8 << 20).oom(64 << 20).free(1))
+        .write(&folder.path().join("out"));
+    is_unknown(&run, &["--max-peak", "1GiB"], "ran out of memory");
+    is_unknown(&run, &["--baseline", base, "--max-regression", "5%"], "ran out of memory");
+    is_unknown(&run, &["--baseline", base, "--min-reduction", "10%"], "ran out of memory");
+    assert_eq!(code(&run, &["--max-peak", "1MiB"]), 1, "too much is too much");
+    assert_eq!(code(&run, &["--min", "allocated=1MiB"]), 0, "so much it had");
+}
+
+/// Removes the sealed events of a trace; how many files.
+fn remove_events(folder: &Path) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let is_events = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("events"));
+        match (entry.is_dir(), is_events) {
+            (true, true) => {
+                std::fs::remove_dir_all(&entry).unwrap();
+                count += 1;
+            }
+            (true, false) => count += remove_events(&entry),
+            (false, true) => {
+                std::fs::remove_file(&entry).unwrap();
+                count += 1;
+            }
+            (false, false) => {}
+        }
+    }
+    count
+}
+
+#[test]
+fn resident_sizes_do_not_stand_for_allocations_that_were_lost() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::builder(folder.path().join("run")).start().unwrap();
+    tg::alloc(0, 1, 1 << 40);
+    tg::free(0, 1);
+    let run = recorder.stop().unwrap();
+    assert_eq!(code(&run, &["--max-peak", "1GiB"]), 1);
+    assert!(remove_events(&run) > 0);
+    is_unknown(&run, &["--max-peak", "1GiB"], "are lost");
+}
+
+#[test]
+fn what_was_not_recorded_passes_no_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = built(folder.path(), "run", 40);
+    is_unknown(&run, &["--max-peak", "1GiB", "--device", "7"], "nothing was recorded of device 7");
+    is_unknown(&run, &["--max-peak", "1GiB", "--start", "1h"], "nothing was recorded in the chosen part");
+    is_unknown(&run, &["--max-peak", "1GiB", "--baseline", "/nonexistent"], "judges nothing by itself");
+    let both = TraceBuilder::new().alloc(1, 9 << 30).rss(5 << 20).write(&folder.path().join("both"));
+    let resident = TraceBuilder::new().rss(5 << 20).write(&folder.path().join("resident"));
+    let base = ["--baseline", resident.to_str().unwrap(), "--max-regression", "5%"];
+    is_unknown(&both, &base, "the baseline's peak is of rss");
+    let later =
+        TraceBuilder::new().rss(5 << 20).mark("x").alloc(1, 9 << 30).write(&folder.path().join("later"));
+    is_unknown(&later, &["--max-peak", "1GiB", "--end", "1us"], "nothing was allocated up to the end");
+}
+
+#[test]
+fn growth_is_by_the_numbers_of_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = |builder: TraceBuilder, number: u64| {
+        builder.step(number as i64 * 10, 0.5, |step| step.alloc(100 + number, 64 << 10))
+    };
+    let run = (0..30).fold(TraceBuilder::new(), step).write(&folder.path().join("tens"));
+    assert_eq!(rows(&run, &["--max-growth", "1GiB/step"])[0]["value"], 6553.6);
+}

@@ -291,3 +291,24 @@ fn where_few_events_are_kept_the_recorder_s_own_counts_tell() {
     assert_eq!(site["site"], "net.kept");
     assert!((site["slope_bytes"].as_f64().unwrap() / 512.0 - 1.0).abs() < 0.05, "{site}");
 }
+
+#[test]
+fn what_is_no_leak_has_grown_by_what_it_grew_and_what_is_not_there_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = |builder: tidegauge_tests::TraceBuilder, number: u64| {
+        builder.step(number as i64, 0.5, |step| {
+            let step = step.alloc(100 + number, 1 << 20);
+            if number >= 80 { step.free(100 + number - 80) } else { step }
+        })
+    };
+    let run = (0..100).fold(tidegauge_tests::TraceBuilder::new(), step).write(folder.path());
+    let of = |options: &[&str]| {
+        let mut command = tidegauge_tests::programs::program("tidegauge");
+        tidegauge_tests::programs::output_of(command.arg("leaks").arg(&run).args(options))
+    };
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&of(&["--json"])).unwrap();
+    let row = rows.iter().find(|row| row["curve"] == "allocated" && row["site"].is_null()).unwrap();
+    assert_ne!(row["verdict"], "leak");
+    assert!(row["growth_bytes"].as_i64().unwrap() <= 80 << 20, "a cache of 80: {row}");
+    assert!(of(&["--by", "epoch"]).starts_with("no epochs were recorded"));
+}

@@ -419,3 +419,46 @@ fn reports_stay_as_they_are() {
     insta::assert_snapshot!("plan_csv", run(&["4", "8"], &["--format", "csv"]));
     insta::assert_snapshot!("plan_json", run(&["4", "8", "12"], &["--json"]));
 }
+
+#[test]
+fn steps_that_ran_out_of_memory_are_no_measurements() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = |name: &str, count: i64, mebibytes: u64, has_oom: bool| {
+        let inside = move |step: TraceBuilder| {
+            let step = step.alloc(1, mebibytes << 20);
+            if has_oom { step.oom(1 << 30).free(1) } else { step.free(1) }
+        };
+        let all = (0..count).fold(TraceBuilder::new(), |builder, number| builder.step(number, 0.5, inside));
+        // One that went well is no part of a run that never did.
+        let all = if has_oom {
+            all
+        } else {
+            all.step(count, 0.5, |step| step.alloc(2, 90 << 20).oom(1 << 30).free(2))
+        };
+        all.write(&folder.path().join(name))
+    };
+    let (small, large, out) =
+        (steps("small", 4, 10, false), steps("large", 4, 20, false), steps("out", 4, 15, true));
+    let rows = plan(&[&small, &large], &["--values", "4,8", "--budget", "1GiB"]);
+    assert_eq!((&rows[0]["measured_bytes"], &rows[0]["fixed_bytes"]), (&(10 << 20).into(), &0.into()));
+    assert_eq!(rows[1]["measured_bytes"], 20 << 20);
+    let errors = refused(&[&small, &out], &["--values", "4,64", "--budget", "1GiB"]);
+    assert!(errors.contains("ran out of memory in all of its steps"), "{errors}");
+    let errors = refused(&[&small, &large], &["--values", "4,8", "--budget", "1GiB", "--device", "3"]);
+    assert!(errors.contains("recorded nothing of device 3"), "{errors}");
+    let errors = refused(&[&small, &large], &["--values", "4,1e300", "--budget", "1GiB"]);
+    assert!(errors.contains("1e300 is no size"), "{errors}");
+}
+
+#[test]
+fn steps_of_no_samples_are_left_out() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let run = record(folder.path(), "run", &[4, 4, 0, 8, 8], &[]);
+    let rows = plan(&[&run], &["--budget", "1GiB"]);
+    let measured: Vec<_> = rows.iter().filter(|row| row["basis"] == "measured").collect();
+    assert_eq!(measured.iter().map(|row| row["value"].clone()).collect::<Vec<_>>(), [4, 8]);
+    let mut command = program("tidegauge");
+    let text = output_of(command.arg("plan").arg(&run).args(["--budget", "1GiB"]));
+    assert!(text.contains("steps of no samples are left out, the first of them step 2"), "{text}");
+}

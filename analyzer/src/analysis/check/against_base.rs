@@ -1,8 +1,8 @@
 //! A run against a baseline: how much more it takes, and whether it takes as much less as it should.
 
-use super::{Basis, Bound, CheckRow, Judgement, MetricReading, Unit};
+use super::{Basis, Bound, CheckRow, Judgement, MetricReading, Unit, within};
 use crate::analysis::comparison::{Verdict, comparison};
-use crate::analysis::run_figures::RunFigures;
+use crate::analysis::run_figures::{Measure, RunFigures};
 
 /// What is asked of a run against its baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,9 +16,16 @@ pub enum BaseBudget {
 /// Judges the run's peak against the baseline's.
 ///
 /// A peak that was counted is the same each time, so the figure itself is judged; a difference within the noise of the
-/// steps, or within 0.1 %, is no regression all the same.
+/// steps, or within 0.1 %, is no regression all the same. `doubt` says why the run's peak may have been higher than it
+/// shows, so that what holds is not known to.
 #[must_use]
-pub fn check_against_base(base: &RunFigures, run: &RunFigures, budget: BaseBudget) -> CheckRow {
+pub fn check_against_base(
+    base: &RunFigures,
+    run: &RunFigures,
+    budget: BaseBudget,
+    doubt: Option<&str>,
+    remark: Option<&str>,
+) -> CheckRow {
     let (name, bound, limit) = match budget {
         BaseBudget::MaxRegression(limit) => ("max-regression", Bound::Max, limit),
         BaseBudget::MinReduction(limit) => ("min-reduction", Bound::Min, limit),
@@ -33,12 +40,14 @@ pub fn check_against_base(base: &RunFigures, run: &RunFigures, budget: BaseBudge
         base: None,
         deviation_bytes: None,
         judgement: Judgement::Within,
+        remark: None,
     };
     row.judgement = match judge(base, run, budget, &mut row) {
-        Ok(true) => Judgement::Within,
+        Ok(true) => within(doubt.map(str::to_owned)),
         Ok(false) => Judgement::Exceeded,
         Err(reason) => Judgement::Unknown(reason),
     };
+    row.remark = remark.filter(|_| row.judgement == Judgement::Within).map(str::to_owned);
     row
 }
 
@@ -60,6 +69,22 @@ fn judge(
             "the baseline has {} and the run has {}: the worst of them cannot be compared",
             listed(&of_base),
             listed(&of_run)
+        ));
+    }
+    // What both have besides, such as resident sizes, is not what the run's peak is of.
+    if let (Some(of_base), Some(of_run)) = (best_measure(base), best_measure(run))
+        && of_run.is_allocated()
+        && of_base > of_run
+    {
+        let name = |measure: Measure| match measure {
+            Measure::AcceleratorAllocated => "allocated on accelerators",
+            Measure::HostAllocated => "allocated on the host",
+            of_process => of_process.curve(),
+        };
+        return Err(format!(
+            "the baseline's peak is of {} and the run's of what was {}",
+            name(of_base),
+            name(of_run)
         ));
     }
     let names = [base.run.clone(), run.run.clone()];
@@ -97,9 +122,16 @@ fn judge(
             step: of_run.step,
             phase: of_run.phase.clone(),
             basis: if of_run.measure.is_allocated() { Basis::Measured } else { Basis::Sampled },
+            doubt: None,
+            remark: None,
         },
     ));
     Ok(is_kept)
+}
+
+/// The first in the order of what a peak is taken of.
+fn best_measure(run: &RunFigures) -> Option<Measure> {
+    run.processes.iter().flat_map(|process| &process.peaks).map(|peak| peak.measure).min()
 }
 
 fn listed(ranks: &[u32]) -> String {

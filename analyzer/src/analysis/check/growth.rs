@@ -5,21 +5,23 @@ use crate::analysis::TheilSen;
 /// Fewer steps say nothing of growth.
 const MIN_STEPS: usize = 5;
 
-/// The robust slope of what is allocated at the ends of steps: a few steps that are unlike the others do not move it. The first
-/// tenth of the steps warms up and is left out. `None` for too few steps.
-pub(super) fn growth_per_step(end_bytes: &[i64]) -> Option<f64> {
-    let settled = &end_bytes[(end_bytes.len() / 10).max(1).min(end_bytes.len())..];
+/// The robust slope of what is allocated at the ends of steps, by their numbers: a few steps that are unlike the others do
+/// not move it. The first tenth of the steps warms up and is left out. `None` for too few steps.
+pub(super) fn growth_per_step(ends: &[(f64, f64)]) -> Option<f64> {
+    let settled = &ends[(ends.len() / 10).max(1).min(ends.len())..];
     if settled.len() < MIN_STEPS {
         return None;
     }
-    let points: Vec<(f64, f64)> =
-        settled.iter().enumerate().map(|(step, bytes)| (step as f64, *bytes as f64)).collect();
-    TheilSen::of(&points).map(|line| line.slope)
+    TheilSen::of(settled).map(|line| line.slope)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    fn growth_per_step(end_bytes: &[i64]) -> Option<f64> {
+        let points: Vec<(f64, f64)> =
+            (0u32..).map(f64::from).zip(end_bytes.iter().map(|bytes| *bytes as f64)).collect();
+        super::growth_per_step(&points)
+    }
 
     #[test]
     fn a_leak_is_its_rate_and_a_sawtooth_is_none() {

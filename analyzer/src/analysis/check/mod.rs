@@ -93,6 +93,10 @@ pub struct MetricReading {
     pub phase: Option<String>,
     /// What it stands on.
     pub basis: Basis,
+    /// Why the true value may well be worse: the process ran out of memory, or records of it are lost.
+    pub doubt: Option<String>,
+    /// What to know besides: the process did not come to its end.
+    pub remark: Option<String>,
 }
 
 /// Whether a budget is kept.
@@ -139,6 +143,8 @@ pub struct CheckRow {
     pub deviation_bytes: Option<i64>,
     /// Whether it is kept.
     pub judgement: Judgement,
+    /// What to know of one that is kept.
+    pub remark: Option<String>,
 }
 
 /// Budgets, judged.
@@ -178,9 +184,12 @@ pub fn judge(name: String, budget: &Budget, read: &[ProcessReading]) -> CheckRow
         Some((_, reading)) if !reading.value.is_finite() => {
             Judgement::Unknown(format!("{} was told as {}", metric.name(), reading.value))
         }
-        Some((_, reading)) if budget.bound.holds(reading.value, budget.limit) => Judgement::Within,
-        Some(_) => Judgement::Exceeded,
+        Some((_, reading)) if !budget.bound.holds(reading.value, budget.limit) => Judgement::Exceeded,
+        // What is at most this much may have been more; what is at least this much was so.
+        Some(_) if budget.bound == Bound::Max => within(told(read, |reading| reading.doubt.as_deref())),
+        Some(_) => Judgement::Within,
     };
+    let remark = told(read, |reading| reading.remark.as_deref()).filter(|_| judgement == Judgement::Within);
     CheckRow {
         name,
         metric: metric.name().to_owned(),
@@ -191,7 +200,21 @@ pub fn judge(name: String, budget: &Budget, read: &[ProcessReading]) -> CheckRow
         base: None,
         deviation_bytes: None,
         judgement,
+        remark,
     }
+}
+
+/// Within, unless there is a reason to doubt it.
+fn within(doubt: Option<String>) -> Judgement {
+    doubt.map_or(Judgement::Within, Judgement::Unknown)
+}
+
+/// The first thing of the kind that a process tells, with the process where there are several.
+fn told(read: &[ProcessReading], of: impl Fn(&MetricReading) -> Option<&str>) -> Option<String> {
+    read.iter().find_map(|(id, reading)| {
+        let text = of(reading.as_ref().ok()?)?;
+        Some(if read.len() > 1 { format!("{id}: {text}") } else { text.to_owned() })
+    })
 }
 
 /// The worst reading, and why nobody can tell, if so: a rank of which there is none may be worse than all others.

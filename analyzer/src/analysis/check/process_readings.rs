@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use tidegauge_schemas::layout::ProcessId;
+use tidegauge_schemas::process::Ended;
+use tidegauge_schemas::{CheckpointKind, EventKind};
 
 use super::{Basis, Bound, CheckMetric, MetricReading, growth_per_step};
+use crate::analysis::leaks::UnitAxis;
 use crate::analysis::noise_band::{NoiseBand, settled};
 use crate::analysis::step_highs::{StepHigh, StepHighs};
 use crate::analysis::step_table::{StepRow, StepTable};
@@ -31,6 +34,18 @@ pub struct ProcessReadings {
     activations: BTreeMap<i16, (i64, Option<i64>)>,
     /// By metric and device: lowest and highest reading.
     samples: BTreeMap<(String, i16), (f64, f64)>,
+    /// By begin and number of a step: its place on the axis that growth is counted along, as `leaks` does.
+    axis: BTreeMap<(i64, i64), f64>,
+    /// Devices of which something was recorded, though only after the window.
+    later_devices: Vec<i16>,
+    shows_host: bool,
+    has_window: bool,
+    has_allocations: bool,
+    /// Memory ran out: why what was taken is not what would have been.
+    oom: Option<String>,
+    /// Records are lost.
+    loss: Option<String>,
+    remark: Option<String>,
 }
 
 /// Reads a process, on the devices that `shows` says. With it come warnings.
@@ -47,11 +62,32 @@ pub fn process_readings(
     let mut others = Others { window, ..Others::default() };
     let summarized = summarize(process, window, shows, &mut (&mut steps, (&mut highs, &mut others)))?;
     let mut rows = steps.finish(&summarized.outcome);
+    let axis = axis(&rows);
     rows.retain(|row| row.is_complete && row.device.is_none_or(shows));
     let device = |index: usize| summarized.outcome.devices.get(index).map(|device| device.device);
     let by_device = |(index, value)| device(index).filter(|of| shows(*of)).map(|of| (of, value));
+    let begun: Vec<(i16, i64)> = others
+        .begun
+        .iter()
+        .filter_map(|(index, nanos)| Some((device(*index).filter(|of| shows(*of))?, *nanos)))
+        .collect();
+    let ran_out = others.oom.then_some("it ran out of memory");
+    let ran_out =
+        ran_out.or((process.ended == Ended::Oom).then_some("it was killed by the kernel for want of memory"));
     let readings = ProcessReadings {
         id: process.id,
+        axis,
+        later_devices: begun
+            .iter()
+            .filter(|(_, nanos)| *nanos > window.end_nanos)
+            .map(|(device, _)| *device)
+            .collect(),
+        shows_host: shows(-1),
+        has_window: others.has_rows,
+        has_allocations: !begun.is_empty(),
+        oom: ran_out.map(|what| format!("{what}: what it would have taken is not known")),
+        loss: loss(process),
+        remark: remark(process.ended),
         rows,
         highs: highs.finish().into_iter().filter(|high| window.contains(high.begin_nanos)).collect(),
         fragmentation: others
@@ -74,10 +110,54 @@ impl ProcessReadings {
     /// # Errors
     /// If it was not recorded, with the reason.
     pub fn read(&self, metric: &CheckMetric, bound: Bound) -> Result<MetricReading, String> {
+        if !self.has_window {
+            return Err("nothing was recorded in the chosen part of the run".to_owned());
+        }
+        let reading = self.of_metric(metric, bound)?;
+        // A clock's reading, and the kernel's own record, do not depend on what else was recorded.
+        let is_independent =
+            matches!(metric, CheckMetric::Rss | CheckMetric::StepTime) && reading.basis == Basis::Measured;
+        let loss = self.loss.clone().filter(|_| !is_independent);
+        Ok(MetricReading { doubt: self.oom.clone().or(loss), remark: self.remark.clone(), ..reading })
+    }
+
+    /// Why the run's peak may have been higher than it shows.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        let empty = || "nothing was recorded in the chosen part of the run".to_owned();
+        self.oom.clone().or_else(|| self.loss.clone()).or_else(|| (!self.has_window).then(empty))
+    }
+
+    /// What to know of a budget that is kept: the process did not come to its end.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
+    }
+
+    /// Devices of which something was recorded, some of them more than once.
+    pub fn devices(&self) -> impl Iterator<Item = i16> {
+        let of_memory = self.summary.devices.iter().map(|device| device.device);
+        let used = self.summary.device_use.iter().map(|used| used.device);
+        of_memory.chain(used).chain(self.samples.keys().map(|(_, device)| *device))
+    }
+
+    fn of_metric(&self, metric: &CheckMetric, bound: Bound) -> Result<MetricReading, String> {
         match metric {
             CheckMetric::Peak => {
                 if let Some(allocated) = self.curve(bound, |device| Some(&device.allocated)) {
                     return Ok(allocated);
+                }
+                // Resident sizes stand for allocations only where there never were any.
+                if self.has_allocations {
+                    return Err(
+                        "nothing was allocated up to the end of the chosen part of the run".to_owned()
+                    );
+                }
+                if let Some(loss) = self.loss.as_ref().filter(|_| self.summary.watched.is_none()) {
+                    return Err(format!("{loss}, and there are no allocations among the rest"));
+                }
+                if !self.shows_host {
+                    return Err(no_allocations());
                 }
                 let rss = self.rss();
                 rss.map(|rss| MetricReading { measured: Some("rss"), ..rss })
@@ -135,7 +215,9 @@ impl ProcessReadings {
         bound: Bound,
         peak: impl Fn(&crate::analysis::DeviceSummary) -> Option<&PeakSummary>,
     ) -> Option<MetricReading> {
-        let peaks = self.summary.devices.iter().filter_map(|device| Some((device, peak(device)?)));
+        let devices = self.summary.devices.iter();
+        let begun = devices.filter(|device| !self.later_devices.contains(&device.device));
+        let peaks = begun.filter_map(|device| Some((device, peak(device)?)));
         let key = |(_, peak): &(&_, &PeakSummary)| peak.bytes;
         let (device, peak) = if bound == Bound::Max { peaks.max_by_key(key) } else { peaks.min_by_key(key) }?;
         Some(MetricReading {
@@ -162,10 +244,13 @@ impl ProcessReadings {
     }
 
     fn growth(&self, bound: Bound) -> Result<MetricReading, String> {
-        let mut by_device: BTreeMap<i16, Vec<i64>> = BTreeMap::new();
+        let x = |begin_nanos: i64, step: i64| self.axis.get(&(begin_nanos, step)).copied();
+        let mut by_device: BTreeMap<i16, Vec<(f64, f64)>> = BTreeMap::new();
         for row in &self.rows {
-            if let (Some(device), Some(bytes)) = (row.device, row.end_bytes) {
-                by_device.entry(device).or_default().push(bytes);
+            if let (Some(device), Some(bytes), Some(x)) =
+                (row.device, row.end_bytes, x(row.begin_nanos, row.step))
+            {
+                by_device.entry(device).or_default().push((x, bytes as f64));
             }
         }
         let slopes =
@@ -173,8 +258,10 @@ impl ProcessReadings {
         if let Some((device, slope)) = worst(bound, slopes) {
             return Ok(reading(slope, device, Basis::Estimated));
         }
-        let resident: Vec<i64> = self.highs.iter().filter_map(|high| high.rss_bytes).collect();
-        match growth_per_step(&resident).filter(|_| by_device.is_empty()) {
+        let resident = |high: &StepHigh| Some((x(high.begin_nanos, high.step)?, high.rss_bytes? as f64));
+        let resident: Vec<(f64, f64)> = self.highs.iter().filter_map(resident).collect();
+        let is_resident = by_device.is_empty() && self.shows_host;
+        match growth_per_step(&resident).filter(|_| is_resident) {
             Some(slope) => {
                 Ok(MetricReading { measured: Some("rss"), ..reading(slope, None, Basis::Estimated) })
             }
@@ -183,12 +270,47 @@ impl ProcessReadings {
     }
 }
 
+/// Steps along the axis of their numbers, in the order in which they began.
+fn axis(rows: &[StepRow]) -> BTreeMap<(i64, i64), f64> {
+    let steps: BTreeMap<(i64, i64), f64> =
+        rows.iter().filter(|row| row.is_complete).map(|row| ((row.begin_nanos, row.step), 0.0)).collect();
+    let mut axis = UnitAxis::default();
+    steps.into_keys().map(|key| (key, axis.next(Some(key.1)))).collect()
+}
+
+/// What of the process's records is not there.
+fn loss(process: &Process) -> Option<String> {
+    let losses = process.losses();
+    // Whoever is killed leaves the record that it was writing.
+    let uncommitted = if process.ended == Ended::Clean { losses.uncommitted_records } else { 0 };
+    let missing = process.trace().map_or(0, |trace| trace.missing_records());
+    let count = [losses.dropped_records, losses.damaged_records, uncommitted, missing]
+        .into_iter()
+        .fold(0u64, u64::saturating_add);
+    let is_damaged = process.trace().is_some_and(|trace| !trace.damage.is_empty());
+    match count {
+        0 if is_damaged => Some("parts of the trace are damaged or lost".to_owned()),
+        0 => None,
+        count => Some(format!("{count} records of it are lost")),
+    }
+}
+
+fn remark(ended: Ended) -> Option<String> {
+    let text = match ended {
+        Ended::Killed => "it ended without closing the trace: what it would have taken later is not known",
+        Ended::Running => "it is still recording: what it will take is not known",
+        // Of these it is known that nothing came later, or it is judged as memory that ran out.
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
 fn no_allocations() -> String {
     "no allocations were recorded".to_owned()
 }
 
 fn reading(value: f64, device: Option<i16>, basis: Basis) -> MetricReading {
-    MetricReading { value, measured: None, device, step: None, phase: None, basis }
+    MetricReading { value, measured: None, device, step: None, phase: None, basis, doubt: None, remark: None }
 }
 
 /// The first of those that are furthest towards the bound; NaN is further than all.
@@ -222,6 +344,12 @@ struct Others {
     fullest: BTreeMap<usize, Fullest>,
     activations: BTreeMap<usize, (i64, Option<i64>)>,
     samples: BTreeMap<(String, i16), (f64, f64)>,
+    /// By device: when its first event was.
+    begun: BTreeMap<usize, i64>,
+    /// Whether anything was recorded in the window.
+    has_rows: bool,
+    /// Whether memory ran out in it.
+    oom: bool,
 }
 
 impl Default for Others {
@@ -231,6 +359,9 @@ impl Default for Others {
             fullest: BTreeMap::new(),
             activations: BTreeMap::new(),
             samples: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            has_rows: false,
+            oom: false,
         }
     }
 }
@@ -250,7 +381,11 @@ impl Others {
     }
 
     fn sample(&mut self, row: &SampleRow) {
-        if row.pid.is_some() || !self.window.contains(row.time_nanos) {
+        if !self.window.contains(row.time_nanos) {
+            return;
+        }
+        self.has_rows = true;
+        if row.pid.is_some() {
             return;
         }
         match self.samples.get_mut(&(row.metric.clone(), row.device)) {
@@ -276,10 +411,13 @@ impl Observer for Others {
     fn observe(&mut self, observed: &Observed<'_>) {
         match observed {
             Observed::Event { event, device_index, device, .. } => {
-                let Some(reserved_bytes) = device.reserved_bytes.filter(|bytes| *bytes > 0) else { return };
+                self.begun.entry(*device_index).or_insert(event.time_nanos);
                 if !self.window.contains(event.time_nanos) {
                     return;
                 }
+                self.has_rows = true;
+                self.oom |= event.kind == Some(EventKind::Oom);
+                let Some(reserved_bytes) = device.reserved_bytes.filter(|bytes| *bytes > 0) else { return };
                 let fullest = self.fullest.entry(*device_index).or_default();
                 if reserved_bytes > fullest.reserved_bytes {
                     *fullest = Fullest { reserved_bytes, allocated_bytes: device.allocated_bytes };
@@ -289,6 +427,10 @@ impl Observer for Others {
             }
             Observed::Phase(phase) => self.phase(phase),
             Observed::Sample(row) | Observed::NodeSample(row) => self.sample(row),
+            Observed::Checkpoint { row, .. } if self.window.contains(row.time_nanos) => {
+                self.has_rows = true;
+                self.oom |= row.kind == Some(CheckpointKind::Oom);
+            }
             Observed::Checkpoint { .. } | Observed::Step { .. } => {}
         }
     }

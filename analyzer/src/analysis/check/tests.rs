@@ -7,7 +7,16 @@ fn id(rank: u32) -> ProcessId {
 }
 
 fn reading(value: f64, measured: Option<&'static str>) -> MetricReading {
-    MetricReading { value, measured, device: None, step: None, phase: None, basis: Basis::Measured }
+    MetricReading {
+        value,
+        measured,
+        device: None,
+        step: None,
+        phase: None,
+        basis: Basis::Measured,
+        doubt: None,
+        remark: None,
+    }
 }
 
 #[test]
@@ -45,4 +54,25 @@ fn a_limit_that_is_reached_is_kept() {
     assert!(Bound::Max.holds(5.0, 5.0) && !Bound::Max.holds(5.1, 5.0));
     assert!(Bound::Min.holds(5.0, 5.0) && !Bound::Min.holds(4.9, 5.0));
     assert!(!Bound::Max.holds(f64::NAN, 5.0) && !Bound::Min.holds(f64::NAN, 5.0));
+}
+
+#[test]
+fn what_is_doubted_is_exceeded_or_unknown_but_not_within() {
+    let of = |value: f64, bound, doubt: Option<&str>, remark: Option<&str>| {
+        let doubted = MetricReading {
+            doubt: doubt.map(str::to_owned),
+            remark: remark.map(str::to_owned),
+            ..reading(value, None)
+        };
+        let budget = Budget { metric: CheckMetric::Peak, bound, limit: 5.0 };
+        // Not the worst one, which may have been it all the same.
+        judge("max-peak".to_owned(), &budget, &[(id(0), Ok(doubted)), (id(1), Ok(reading(4.0, None)))])
+    };
+    let row = of(3.0, Bound::Max, Some("it ran out of memory"), Some("it was killed"));
+    assert_eq!(row.judgement, Judgement::Unknown(format!("{}: it ran out of memory", id(0))));
+    assert_eq!(row.remark, None);
+    assert_eq!(of(6.0, Bound::Max, Some("it ran out of memory"), None).judgement, Judgement::Exceeded);
+    let row = of(3.0, Bound::Max, None, Some("it was killed"));
+    assert_eq!(row.judgement, Judgement::Within);
+    assert!(row.remark.is_some_and(|remark| remark.contains("it was killed")));
 }

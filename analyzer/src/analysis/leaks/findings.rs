@@ -46,12 +46,23 @@ impl LeakObserver {
         self.add_limits(process);
         let mut growths = Vec::new();
         let mut notes = Vec::new();
-        for (device, curve, points) in self.curves(unit, process, &mut notes) {
+        for (device, curve, points) in self.curves(unit, process) {
             if !shows(device) {
                 continue;
             }
             let judge = Judge { warmup: options.warmup, ..Judge::of(curve) };
-            growths.push(self.growth(device, curve, unit, &judge, &points));
+            let growth = match points {
+                Some(points) => self.growth(device, curve, unit, &judge, &points),
+                None => {
+                    notes.push(format!(
+                        "{} of device {device} cannot be judged: no batch size is that of half the steps",
+                        curve.as_str()
+                    ));
+                    let growth = self.growth(device, curve, unit, &judge, &[]);
+                    Growth { verdict: Verdict::BatchesDiffer, ..growth }
+                }
+            };
+            growths.push(growth);
         }
         if unit == Unit::Time && !process.has_times() {
             growths.clear();
@@ -91,13 +102,12 @@ impl LeakObserver {
         }
     }
 
-    fn curves(
-        &self,
-        unit: Unit,
-        process: &Process,
-        notes: &mut Vec<String>,
-    ) -> Vec<(i16, GrowthCurve, Points)> {
-        let Some(watch) = self.watch(unit) else { return self.time.finish(TIME_POINTS) };
+    /// `None` instead of points of a curve whose batches differ.
+    fn curves(&self, unit: Unit, process: &Process) -> Vec<(i16, GrowthCurve, Option<Points>)> {
+        let Some(watch) = self.watch(unit) else {
+            let by_time = self.time.finish(TIME_POINTS).into_iter();
+            return by_time.map(|(device, curve, points)| (device, curve, Some(points))).collect();
+        };
         let retention = process.info.as_ref().map(|info| info.retention).unwrap_or_default();
         let mut curves = Vec::new();
         for (&(device, curve, origin), course) in &watch.courses {
@@ -112,16 +122,10 @@ impl LeakObserver {
                 continue;
             }
             let points = match (curve, course.points_of_one_batch()) {
-                (_, Some(points)) => points,
+                (_, Some(points)) => Some(points),
                 // What stays after a step is no matter of its batch.
-                (GrowthCurve::Allocated | GrowthCurve::Rss, None) => course.points(),
-                (_, None) => {
-                    notes.push(format!(
-                        "{} of device {device} cannot be judged: no batch size is that of half the steps",
-                        curve.as_str()
-                    ));
-                    Vec::new()
-                }
+                (GrowthCurve::Allocated | GrowthCurve::Rss, None) => Some(course.points()),
+                (_, None) => None,
             };
             curves.push((device, curve, points));
         }
@@ -147,6 +151,13 @@ impl LeakObserver {
             let in_units = (limit as f64 - end).max(0.0) / line.slope;
             Some(Projection { limit_bytes: limit, at: found.span.1 + in_units, in_units })
         });
+        let judged = &points[found.warmup.min(points.len())..];
+        let ends = judged.first().zip(judged.last());
+        // A line through what levels off or falls goes where the curve never was.
+        let growth_bytes = match found.verdict {
+            Verdict::Leak => line.map(|line| line.slope * (found.span.1 - found.span.0)),
+            _ => ends.filter(|_| line.is_some()).map(|(first, last)| last.1 - first.1),
+        };
         Growth {
             device,
             curve,
@@ -156,7 +167,7 @@ impl LeakObserver {
             low_bytes: line.map(|line| line.low),
             high_bytes: line.map(|line| line.high),
             units: found.span.1 - found.span.0,
-            growth_bytes: line.map(|line| (line.slope * (found.span.1 - found.span.0)).round() as i64),
+            growth_bytes: growth_bytes.map(|bytes| bytes.round() as i64),
             end_bytes: end.map(|end| end.round() as i64),
             verdict: found.verdict,
             projection,

@@ -24,7 +24,7 @@ pub struct Growth {
     pub high_bytes: Option<f64>,
     /// Units from the first value to the last.
     pub units: f64,
-    /// Slope × units.
+    /// Slope × units of a leak; of others the last value minus the first after the warm-up.
     pub growth_bytes: Option<i64>,
     /// Height of the line at the last value.
     pub end_bytes: Option<i64>,

@@ -14,6 +14,7 @@ mod observer;
 mod site_watch;
 mod time_watch;
 mod unit;
+mod unit_axis;
 mod unit_watch;
 mod verdict;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod verdict_tests;
 pub use growth::{Growth, ProcessGrowth, Projection, SiteGrowth, SiteKey};
 pub use observer::LeakObserver;
 pub use unit::{GrowthCurve, Unit};
+pub(super) use unit_axis::UnitAxis;
 pub use verdict::{FEWEST_POINTS, Verdict};
 
 use crate::error::Result;

@@ -17,6 +17,11 @@ const STRETCHES: usize = 8;
 const FALL_SHARE: f64 = 0.3;
 /// Growth of which one stretch makes up this part is a jump; if it is steady each makes up a seventh.
 const JUMP_SHARE: f64 = 0.5;
+/// So many of the seven rises from one stretch to the next make up a part of the growth worth the name: two jumps are no
+/// leak.
+const FEWEST_RISES: usize = 4;
+/// That part, of what each rise of a steady leak is.
+const RISE_SHARE: f64 = 0.1;
 /// The second half of a leak grows by this part of the first at least; a curve like a logarithm does not.
 const HALVES_RATIO: f64 = 0.5;
 /// Nor do its halves differ by this, where noise leaves no doubt.
@@ -40,6 +45,8 @@ pub enum Verdict {
     Stable,
     /// There are too few points, or too few times that it gave something back.
     TooShort,
+    /// Its height depends on the batch, and no batch size is that of half the units.
+    BatchesDiffer,
 }
 
 impl Verdict {
@@ -51,6 +58,7 @@ impl Verdict {
             Self::LevelsOff => "levels off",
             Self::Stable => "stable",
             Self::TooShort => "too short to say",
+            Self::BatchesDiffer => "batch sizes differ",
         }
     }
 }
@@ -101,7 +109,11 @@ impl Judge {
             if floors.rise() <= floors.fall { Verdict::Stable } else { Verdict::TooShort }
         } else if floors.is_flat_at_end() || has_stalled(rest) || floors.slows_down() || bends(rest) {
             Verdict::LevelsOff
-        } else if floors.largest_share() > JUMP_SHARE || floors.rise() < RAMP_RATIO * ramp(rest) || was_high {
+        } else if floors.largest_share() > JUMP_SHARE
+            || floors.rises() < FEWEST_RISES
+            || floors.rise() < RAMP_RATIO * ramp(rest)
+            || was_high
+        {
             Verdict::TooShort
         } else {
             Verdict::Leak
@@ -226,6 +238,12 @@ impl Floors {
         let first = self.floors[half - 1] - self.floors[0];
         let last = self.floors[STRETCHES - 1] - self.floors[half];
         last < HALVES_RATIO * first
+    }
+
+    /// How many stretches lie above the one before, by more than a hair.
+    fn rises(&self) -> usize {
+        let least = RISE_SHARE * self.rise() / (STRETCHES - 1) as f64;
+        self.floors.windows(2).filter(|pair| pair[1] - pair[0] > least).count()
     }
 
     /// The part of the rise that the stretch with the largest part makes up.

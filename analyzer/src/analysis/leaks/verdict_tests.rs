@@ -95,6 +95,14 @@ fn a_sawtooth_that_drifts_through_the_steps_is_no_leak() {
 }
 
 #[test]
+fn two_jumps_are_no_leak() {
+    for (first, second) in [(33.0, 66.0), (25.0, 75.0), (40.0, 80.0), (50.0, 90.0)] {
+        let found = judge(100, |x| 2e7 + 3e7 * (f64::from(x >= first) + f64::from(x >= second)));
+        assert_ne!(found.verdict, Verdict::Leak, "{first} {second}: {found:?}");
+    }
+}
+
+#[test]
 fn stairs_are_a_leak() {
     // An epoch of ten steps leaks at its end.
     for count in [120, 400] {

@@ -27,6 +27,8 @@ use peak_model::{Place, Slice};
 
 /// Of that many steps the first is left out: what it allocates for the first time (the optimizer's state) comes with it.
 const SETTLED_STEPS: usize = 3;
+/// Larger values are no whole numbers any more, and no size that anything has.
+const LARGEST_VALUE: f64 = (1i64 << 53) as f64;
 /// The key that steps tell.
 pub const BATCH_SIZE: &str = "batch_size";
 
@@ -116,6 +118,9 @@ pub struct Plan {
 /// If the points do not bear it, with the reason.
 pub fn plan(runs: &[PlanRun<'_>], request: &PlanRequest) -> Result<Plan, PlanRefusal> {
     let measure = same_measure(runs)?;
+    if let Some(cut) = runs.iter().map(|run| &run.readings).find(|run| run.is_cut_short) {
+        return Err(PlanRefusal::OutOfMemory { run: cut.run.clone(), bytes: cut.peak_bytes });
+    }
     let is_reserved = runs.iter().any(|run| run.readings.is_reserved);
     if !request.values.is_empty() && request.values.len() != runs.len() {
         return Err(PlanRefusal::ValueCount { values: request.values.len(), runs: runs.len() });
@@ -245,7 +250,7 @@ fn value_of(run: &PlanRun<'_>, reading: &Reading, key: &str, said: Option<f64>) 
         .or(told)
         .or_else(configured)
         .ok_or_else(|| PlanRefusal::NoValue { run: run.readings.run.clone(), key: key.to_owned() })?;
-    if value > 0.0 && value.is_finite() { Ok(value) } else { Err(PlanRefusal::BadValue { value }) }
+    if value > 0.0 && value <= LARGEST_VALUE { Ok(value) } else { Err(PlanRefusal::BadValue { value }) }
 }
 
 fn highest_phase(reading: &Reading) -> Option<String> {

@@ -1,6 +1,8 @@
 //! What was allocated at most in each phase of the steps, by batch size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegauge_schemas::{CheckpointKind, EventKind};
 
 use crate::replay::{DeviceSpan, Observed, Observer, Window};
 
@@ -17,11 +19,31 @@ pub(super) struct PhaseHighs {
     first: Option<(Option<i64>, Highs)>,
     by_size: BTreeMap<Option<i64>, Highs>,
     steps: usize,
+    /// When memory last ran out.
+    last_oom_nanos: Option<i64>,
+    /// Whether it ran out in the window.
+    pub(super) has_oom: bool,
+    /// Steps in which it did, by begin and number: what they would have taken is not known.
+    pub(super) oom_steps: BTreeSet<(i64, i64)>,
 }
 
 impl PhaseHighs {
     pub(super) const fn new(window: Window) -> Self {
-        Self { window, open: Highs::new(), first: None, by_size: BTreeMap::new(), steps: 0 }
+        Self {
+            window,
+            open: Highs::new(),
+            first: None,
+            by_size: BTreeMap::new(),
+            steps: 0,
+            last_oom_nanos: None,
+            has_oom: false,
+            oom_steps: BTreeSet::new(),
+        }
+    }
+
+    fn ran_out(&mut self, time_nanos: i64) {
+        self.last_oom_nanos = self.last_oom_nanos.max(Some(time_nanos));
+        self.has_oom |= self.window.contains(time_nanos);
     }
 
     /// On one of the replay's devices, in the settled steps of that batch size.
@@ -56,12 +78,22 @@ fn raise(highs: &mut Highs, phase: String, devices: impl Iterator<Item = i64>) {
 impl Observer for PhaseHighs {
     fn observe(&mut self, observed: &Observed<'_>) {
         match observed {
+            Observed::Event { event, .. } if event.kind == Some(EventKind::Oom) => {
+                self.ran_out(event.time_nanos);
+            }
+            Observed::Checkpoint { row, .. } if row.kind == Some(CheckpointKind::Oom) => {
+                self.ran_out(row.time_nanos);
+            }
             Observed::Phase(phase) if phase.step.is_some() && phase.is_complete => {
                 let highs = phase.devices.iter().map(|span: &DeviceSpan| span.high_bytes);
                 raise(&mut self.open, phase.name.clone(), highs);
             }
             Observed::Step { step, .. } => {
                 let ended = std::mem::take(&mut self.open);
+                if self.last_oom_nanos.is_some_and(|nanos| nanos >= step.begin_nanos) {
+                    self.oom_steps.insert((step.begin_nanos, step.step));
+                    return;
+                }
                 if !step.is_complete || !self.window.contains(step.end_nanos) {
                     return;
                 }

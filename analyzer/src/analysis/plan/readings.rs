@@ -56,6 +56,8 @@ pub struct RunReadings {
     pub reserved_bytes: Option<i64>,
     /// Memory of the device.
     pub total_bytes: Option<u64>,
+    /// Whether memory ran out in all that it is of: how much it would have taken is not known.
+    pub is_cut_short: bool,
     /// What to know before believing it.
     pub notes: Vec<String>,
 }
@@ -106,6 +108,7 @@ struct Found<'a> {
 
 /// A complete step's highest value.
 struct StepReading {
+    step: i64,
     begin_nanos: i64,
     batch_size: Option<i64>,
     bytes: i64,
@@ -160,6 +163,7 @@ impl Found<'_> {
         let of_device = self.rows.iter().filter(|row| row.is_complete && row.device == Some(device));
         let reading = |row: &StepRow| {
             Some(StepReading {
+                step: row.step,
                 begin_nanos: row.begin_nanos,
                 batch_size: row.batch_size,
                 bytes: row.peak_bytes?,
@@ -187,7 +191,8 @@ impl Found<'_> {
             .collect();
         let reading = |high: &StepHigh| {
             let batch_size = *batch_sizes.get(&(high.begin_nanos, high.step))?;
-            Some(StepReading { begin_nanos: high.begin_nanos, batch_size, bytes: bytes(high)? })
+            let (step, begin_nanos) = (high.step, high.begin_nanos);
+            Some(StepReading { step, begin_nanos, batch_size, bytes: bytes(high)? })
         };
         self.highs.iter().filter(|high| self.window.contains(high.begin_nanos)).filter_map(reading).collect()
     }
@@ -204,6 +209,24 @@ impl Found<'_> {
     ) -> RunReadings {
         let mut notes = Vec::new();
         steps.sort_by_key(|step| step.begin_nanos);
+        let (count, ran_out) = (steps.len(), &self.phases.oom_steps);
+        steps.retain(|step| !ran_out.contains(&(step.begin_nanos, step.step)));
+        // Without steps it is the whole run that is looked at.
+        let is_cut_short = if count == 0 { self.phases.has_oom } else { steps.is_empty() };
+        if steps.len() < count {
+            notes.push(format!(
+                "`{run}`: {} of {count} steps are left out: memory ran out in them, and what they would have taken is not \
+                 known",
+                count - steps.len()
+            ));
+        }
+        if let Some(empty) = steps.iter().find(|step| is_no_size(step)) {
+            notes.push(format!(
+                "`{run}`: steps of no samples are left out, the first of them step {}",
+                empty.step
+            ));
+            steps.retain(|step| !is_no_size(step));
+        }
         let told: Vec<Option<i64>> = steps.iter().map(|step| step.batch_size).collect();
         if steps.len() >= super::SETTLED_STEPS {
             // The optimizer's state comes with the first step.
@@ -253,8 +276,13 @@ impl Found<'_> {
             readings: by_size.into_values().collect(),
             peak_bytes,
             reserved_bytes: None,
+            is_cut_short,
             total_bytes: infos.iter().find(|info| info.index == device).and_then(|info| info.total_bytes),
             notes,
         }
     }
+}
+
+fn is_no_size(step: &StepReading) -> bool {
+    step.batch_size.is_some_and(|size| size <= 0)
 }

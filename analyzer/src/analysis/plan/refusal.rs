@@ -23,7 +23,7 @@ pub enum PlanRefusal {
     },
 
     /// Not a size.
-    #[error("{value} is no size; expected a number above 0")]
+    #[error("{value:?} is no size; expected a number above 0 and below 9e15")]
     BadValue {
         /// What was said.
         value: f64,
@@ -42,6 +42,19 @@ pub enum PlanRefusal {
         values: usize,
         /// Runs.
         runs: usize,
+    },
+
+    /// Memory ran out before the run had shown what it takes.
+    #[error(
+        "`{run}` ran out of memory in all of its steps: what it would have taken is not known, only that it was more than \
+         {}; leave it out",
+        crate::render::bytes(*bytes)
+    )]
+    OutOfMemory {
+        /// The run.
+        run: String,
+        /// Its highest until then.
+        bytes: i64,
     },
 
     /// Runs of which different things were measured.

@@ -25,6 +25,7 @@ fn readings(run: &str, sizes: &[i64], bytes: impl Fn(i64) -> i64) -> RunReadings
         peak_bytes: sizes.iter().map(|size| bytes(*size)).max().unwrap_or(0),
         reserved_bytes: None,
         total_bytes: Some(100 << 20),
+        is_cut_short: false,
         notes: Vec::new(),
     }
 }

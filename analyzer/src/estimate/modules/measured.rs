@@ -149,6 +149,12 @@ impl Measured {
         }
     }
 
+    /// They are of another batch than what they would stand beside.
+    pub(super) fn forget_activations(&mut self) {
+        self.total.activation_bytes = None;
+        self.by_site.values_mut().for_each(|measured| measured.activation_bytes = None);
+    }
+
     fn count(
         &mut self,
         site: Option<String>,

@@ -7,6 +7,8 @@
 
 mod kept;
 mod measured;
+mod notes;
+mod scaled;
 
 use std::collections::HashMap;
 
@@ -14,6 +16,7 @@ pub use measured::MeasuredModule;
 
 use self::kept::kept;
 use self::measured::measure;
+use self::scaled::{first_size, scaled};
 use super::data_type::DataType;
 use super::model::Device;
 use super::optimizer::Optimizer;
@@ -33,6 +36,8 @@ pub struct ModuleOptions {
     pub optimizer: Option<Optimizer>,
     /// Whose kernels; those of the device that was measured otherwise.
     pub device: Option<Device>,
+    /// Whether the configuration says that activations are computed again in backward, of which shapes tell nothing.
+    pub is_checkpointed: bool,
 }
 
 /// A module: recorded, estimated, measured. `None` is what is not known.
@@ -77,6 +82,8 @@ pub struct ModuleEstimate {
     pub optimizer: Option<String>,
     /// Classes of which it is not known what they keep.
     pub unknown_classes: Vec<String>,
+    /// What to know before believing it.
+    pub notes: Vec<String>,
 }
 
 /// Of a process whose modules were recorded; `None` if none were.
@@ -94,8 +101,30 @@ pub fn module_estimate(
         return Ok(None);
     }
     let measured = measure(process, shows)?;
-    let batch = batch.or(measured.batch_size);
-    let rows = if options.batch == batch { rows } else { module_rows(process, batch)? };
+    let recorded_batch = measured.batch_size.or_else(|| first_size(&rows));
+    let mut batch = batch.or(measured.batch_size);
+    let mut measured = measured;
+    let mut notes = Vec::new();
+    let rows = match (options.batch, recorded_batch) {
+        (Some(asked), Some(recorded)) if first_size(&rows) != Some(asked) => {
+            let (rows, has_any) = scaled(module_rows(process, Some(recorded))?, recorded, asked);
+            batch = Some(if has_any { asked } else { recorded });
+            notes.extend(has_any.then(|| {
+                format!(
+                    "Shapes whose first size is the recorded batch of {recorded} are scaled to {asked}; what activations \
+                     were measured is of {recorded} and left out."
+                )
+            }));
+            measured.forget_activations();
+            rows
+        }
+        (Some(_), Some(_)) => rows,
+        (Some(_), None) => {
+            batch = None;
+            rows
+        }
+        (None, _) => module_rows(process, batch)?,
+    };
     let is_measured_on_accelerator = measured.device.is_some_and(|device| device >= 0);
     let recorded = if is_measured_on_accelerator { Device::Cuda } else { Device::Cpu };
     let device = options.device.unwrap_or(recorded);
@@ -128,7 +157,10 @@ pub fn module_estimate(
             measured: measured.of_module(&row.path),
         });
     }
+    let frozen = freeze(&mut modules);
     let total = total(&modules, measured.total);
+    notes.extend(notes::of_frozen(&frozen));
+    notes.extend(notes::of_figures(&total, optimizer.as_ref(), options.is_checkpointed));
     Ok(Some(ModuleEstimate {
         modules,
         total,
@@ -136,7 +168,31 @@ pub fn module_estimate(
         batch,
         optimizer: optimizer.map(|optimizer| optimizer.name().to_owned()).or(measured.optimizer),
         unknown_classes,
+        notes,
     }))
+}
+
+/// Takes parameters for frozen of which no gradients were measured where others had some; the paths of their modules.
+fn freeze(modules: &mut [ModuleFigures]) -> Vec<String> {
+    let has_gradients = |of: &ModuleFigures| of.measured.gradient_bytes.is_some_and(|bytes| bytes > 0);
+    if !modules.iter().any(has_gradients) {
+        return Vec::new();
+    }
+    // A module that uses the parameters of one within it by itself has their gradients counted as its own.
+    let has_more = |of: &&ModuleFigures| of.measured.gradient_bytes > of.parameter_bytes;
+    let users: Vec<String> = modules.iter().filter(has_more).map(|of| format!("{}.", of.module)).collect();
+    let is_frozen = |of: &&mut ModuleFigures| {
+        of.parameters > Some(0)
+            && of.measured.gradient_bytes == Some(0)
+            && !users.iter().any(|user| of.module.starts_with(user.as_str()))
+    };
+    let mut paths = Vec::new();
+    for of in modules.iter_mut().filter(is_frozen) {
+        of.gradient_bytes = Some(0);
+        of.optimizer_bytes = of.optimizer_bytes.map(|_| 0);
+        paths.push(of.module.clone());
+    }
+    paths
 }
 
 fn bytes(shape: &[i64], dtype: DataType) -> Option<i64> {
@@ -238,5 +294,47 @@ fn total(modules: &[ModuleFigures], measured: MeasuredModule) -> ModuleFigures {
         activation_bytes: sum(|of| of.activation_bytes),
         output_bytes: sum(|of| of.output_bytes),
         measured,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str, parameter_bytes: i64, measured_gradient_bytes: i64) -> ModuleFigures {
+        let known = Some(parameter_bytes);
+        ModuleFigures {
+            module: path.to_owned(),
+            class: None,
+            parameters: Some(parameter_bytes / 4),
+            parameter_bytes: known,
+            buffers: None,
+            buffer_bytes: None,
+            gradient_bytes: known,
+            optimizer_bytes: known,
+            activation_bytes: None,
+            output_bytes: None,
+            measured: MeasuredModule {
+                gradient_bytes: Some(measured_gradient_bytes),
+                ..MeasuredModule::default()
+            },
+        }
+    }
+
+    #[test]
+    fn frozen_is_what_has_no_gradients_anywhere() {
+        let mut modules = [
+            module("net.frozen", 400, 0),
+            module("net.attention.out", 80, 0),
+            module("net.attention", 160, 240),
+            module("net.trained", 40, 40),
+            module("net", 0, 0),
+        ];
+        assert_eq!(freeze(&mut modules), ["net.frozen"], "attention uses what is in it by itself");
+        let gradients: Vec<_> = modules.iter().map(|of| of.gradient_bytes).collect();
+        assert_eq!(gradients, [Some(0), Some(80), Some(160), Some(40), Some(0)]);
+        assert_eq!(modules[0].optimizer_bytes, Some(0));
+        let mut unmeasured = [module("net.one", 400, 0)];
+        assert!(freeze(&mut unmeasured).is_empty(), "nothing is known where nothing had any");
     }
 }
