@@ -131,8 +131,11 @@ impl Observer for ExcursionsBelow {
         for level in &mut self.levels {
             let is_above = device.allocated_bytes > level.target_bytes;
             match &mut level.open {
-                Some((_, seq, high_bytes)) if device.allocated_bytes > *high_bytes => {
-                    (*seq, *high_bytes) = (event.seq, device.allocated_bytes);
+                Some(open) if is_above => {
+                    let (_, seq, high_bytes) = open;
+                    if device.allocated_bytes > *high_bytes {
+                        (*seq, *high_bytes) = (event.seq, device.allocated_bytes);
+                    }
                 }
                 Some(_) if is_above => {}
                 Some(_) => level.close(event.time_nanos),
