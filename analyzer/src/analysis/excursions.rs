@@ -137,7 +137,6 @@ impl Observer for ExcursionsBelow {
                         (*seq, *high_bytes) = (event.seq, device.allocated_bytes);
                     }
                 }
-                Some(_) if is_above => {}
                 Some(_) => level.close(event.time_nanos),
                 None if is_above => level.open = Some((event.time_nanos, event.seq, device.allocated_bytes)),
                 None => {}
