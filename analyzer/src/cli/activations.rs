@@ -1,12 +1,17 @@
 //! `tidegauge activations`.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use tidegauge_schemas::layout::ProcessId;
+use tidegauge_schemas::run::Config;
 
 use super::arguments::Common;
 use super::output;
-use crate::analysis::activations::{Activations, StepActivations, activations};
+use super::ranks::each_process;
+use crate::analysis::activations::{Activations, StepActivations, activation_points, activations, scalings};
+use crate::load::Source;
 use crate::render::{self, Format, Table};
 
 /// Rows for people unless asked otherwise.
@@ -21,6 +26,8 @@ enum By {
     Module,
     /// What is alive when a phase ends
     Phase,
+    /// What steps, or runs, differ in: batch size, numbers of the configuration
+    Scaling,
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,24 +37,16 @@ pub(super) struct Args {
     /// What rows are of
     #[arg(long, value_enum, default_value = "step")]
     by: By,
+    /// A further run, to see how activations scale with what it differs in; may be given several times
+    #[arg(long = "with", value_name = "RUN")]
+    others: Vec<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let source = common.open()?;
-    let selection = common.selection();
-    let mut found: Vec<(ProcessId, Activations)> = Vec::new();
-    let (mut devices, mut warnings) = (Vec::new(), source.warnings());
-    for process in &source.processes {
-        let (mut of_process, outcome) = activations(process, common.window(process)?)?;
-        devices.extend(outcome.devices.iter().map(|device| device.device));
-        devices.extend(of_process.steps.iter().map(|row| row.device));
-        warnings.extend(outcome.anomalies.warnings());
-        of_process.steps.retain(|row| selection.shows_device(row.device));
-        of_process.modules.retain(|row| selection.shows_device(row.device));
-        of_process.phases.retain(|row| selection.shows_device(row.device));
-        found.push((process.id, of_process));
-    }
+    let mut warnings = source.warnings();
+    let (mut found, devices) = read(common, &source, &mut warnings)?;
     common.expect_device(devices.into_iter())?;
     common.warn(&warnings);
     if found.iter().all(|(_, of)| of.steps.iter().all(|row| row.bytes().is_none())) {
@@ -56,6 +55,16 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 .to_owned(),
         ]);
     }
+    let mut others = Vec::new();
+    for path in &args.others {
+        let other = common.open_at(&[path]).with_context(|| format!("--with {}", path.display()))?;
+        let (of_other, _) = read(common, &other, &mut Vec::new())?;
+        others.push((of_other, other.info.config));
+    }
+    let own = found.iter().map(|(_, of)| (of, &source.info.config));
+    let of_others = others.iter().flat_map(|(found, config)| found.iter().map(move |(_, of)| (of, config)));
+    let runs: Vec<(&Activations, &Config)> = own.chain(of_others).collect();
+    let scalings = scalings(&activation_points(&runs));
     let format = common.format();
     let is_for_people = matches!(format, Format::Text | Format::Markdown);
     let top = common.top.unwrap_or(if is_for_people { DEFAULT_TOP } else { usize::MAX });
@@ -67,14 +76,39 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         text.push('\n');
     }
-    let mut table = table(&found, args.by);
+    let mut table = match args.by {
+        By::Scaling => render::activation_scaling_table(&scalings),
+        by => table(&found, by),
+    };
     let left_out = table.rows.len().saturating_sub(top);
     table.rows.truncate(top);
     text += &table.render(format);
     if is_for_people && left_out > 0 {
         text += &format!("\n{left_out} more rows: -n shows them\n");
     }
+    if is_for_people && !scalings.is_empty() {
+        text += &format!("\n{}", render::activation_scaling_text(&scalings, format));
+    }
     output::emit(common, &text)
+}
+
+type Found = Vec<(ProcessId, Activations)>;
+
+/// The activations of each process, and the devices of which there are any.
+fn read(common: &Common, source: &Source, warnings: &mut Vec<String>) -> Result<(Found, Vec<i16>)> {
+    let selection = common.selection();
+    let mut devices = Vec::new();
+    let found = each_process(common, source, |process| {
+        let (mut of_process, outcome) = activations(process, common.window(process)?)?;
+        devices.extend(outcome.devices.iter().map(|device| device.device));
+        devices.extend(of_process.steps.iter().map(|row| row.device));
+        warnings.extend(outcome.anomalies.warnings());
+        of_process.steps.retain(|row| selection.shows_device(row.device));
+        of_process.modules.retain(|row| selection.shows_device(row.device));
+        of_process.phases.retain(|row| selection.shows_device(row.device));
+        Ok(of_process)
+    })?;
+    Ok((found.results, devices))
 }
 
 /// People need no rows of a host that holds no activations beside a device that does.
@@ -102,6 +136,7 @@ fn table(found: &[(ProcessId, Activations)], by: By) -> Table {
             let rows: Vec<_> = found.iter().map(|(id, of)| (*id, of.phases.as_slice())).collect();
             render::phase_activations_table(&rows)
         }
+        By::Scaling => Table::new(&[]),
     }
 }
 

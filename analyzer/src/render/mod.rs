@@ -1,5 +1,6 @@
 //! Rendering: text, JSON, CSV and Markdown. Nothing here computes.
 
+mod activation_scaling;
 mod activations;
 mod breakdown;
 mod cells;
@@ -25,6 +26,7 @@ mod summary_text;
 mod tables;
 mod units;
 
+pub use activation_scaling::{activation_scaling_table, activation_scaling_text};
 pub use activations::{
     OfProcesses, module_activations_table, phase_activations_table, step_activations_table,
 };

@@ -140,3 +140,52 @@ fn what_is_not_known_is_said_and_is_no_zero() {
     let output = program("tidegauge").arg("activations").arg(&run).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("no activations are known"), "{output:?}");
 }
+
+#[test]
+fn activations_scale_with_what_steps_or_runs_differ_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = |name: &str, batch_sizes: &[u64], length: i64| {
+        // One recorder at a time.
+        let _turn = turn();
+        let run = folder.path().join(name);
+        let recorder =
+            Recorder::builder(&run).config("length", length).config("seed", length * 7).start().unwrap();
+        for (number, batch_size) in (0..).zip(batch_sizes) {
+            let mut step = tg::step(number);
+            step.set_batch_size(*batch_size);
+            {
+                let _forward = tg::span("forward");
+                tg::alloc(0, 2, 1000 * length.unsigned_abs() + batch_size * (6 << 20));
+            }
+            {
+                let _backward = tg::span("backward");
+                tg::free(0, 2);
+            }
+        }
+        recorder.stop().unwrap();
+        run
+    };
+    let short = record("short", &[4, 8, 16], 64);
+    let rows = activations(&short, &["--by", "scaling"]);
+    let of = |rows: &[Value], key: &str| -> Value {
+        rows.iter().find(|row| row["key"] == key && row["device"] == 0).cloned().unwrap_or(Value::Null)
+    };
+    let batch = of(&rows, "batch_size");
+    assert_eq!(
+        (&batch["fixed_bytes"], &batch["points"], &batch["refused"]),
+        (&json!(64_000), &json!(3), &Value::Null)
+    );
+    assert!((batch["bytes_per_unit"].as_f64().unwrap() - f64::from(6 << 20)).abs() < 1.0, "{batch}");
+    assert_eq!(of(&rows, "length"), Value::Null, "it is the same in all steps");
+    let text = output_of(program("tidegauge").arg("activations").arg(&short));
+    assert!(text.contains("device 0: activations = 62.5 KiB + 6.00 MiB × batch_size"), "{text}");
+
+    // Runs that differ in the length; that the seed differs as well says nothing.
+    let longer = record("longer", &[8], 128);
+    let with = ["--by", "scaling", "--with", longer.to_str().unwrap()];
+    let short_of_8 = record("short-of-8", &[8], 64);
+    let rows = activations(&short_of_8, &with);
+    let length = of(&rows, "length");
+    assert_eq!((&length["points"], &length["fixed_bytes"]), (&json!(2), &json!(8 * (6 << 20))));
+    assert_eq!((of(&rows, "batch_size"), of(&rows, "seed")), (Value::Null, Value::Null));
+}

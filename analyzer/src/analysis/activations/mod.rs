@@ -11,11 +11,13 @@
 mod counters;
 mod points;
 mod rows;
+mod scaling;
 mod spans;
 mod tally;
 
 pub use points::{ActivationPoint, activation_points};
 pub use rows::{Activations, Estimate, ModuleActivations, PhaseActivations, StepActivations};
+pub use scaling::{Scaling, scalings};
 
 use self::counters::Counters;
 use self::spans::Spans;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidegauge_schemas::run::Config;
 
 use super::rows::{Activations, StepActivations};
+use crate::analysis::plan::depends_on;
 
 /// What the steps have in common at which a quantity had one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,16 +22,19 @@ pub struct ActivationPoint {
     pub steps: u64,
 }
 
-/// For each device and each quantity that steps differ in, the activations at each of its values: the batch size that
-/// steps told, and numbers of the configuration, `config` being what the run began with. Sorted by device, key and value.
+/// For each device and each quantity that steps of `runs` differ in, the activations at each of its values: the batch size
+/// that steps told, and numbers of the configuration that memory may depend on, which is beside each run as it began. Sorted by
+/// device, key and value.
 #[must_use]
-pub fn activation_points(activations: &Activations, config: &Config) -> Vec<ActivationPoint> {
+pub fn activation_points(runs: &[(&Activations, &Config)]) -> Vec<ActivationPoint> {
     // A value's bits order as it does where it is positive; any order will do to tell values apart.
     let mut groups: BTreeMap<(i16, String, u64), Vec<i64>> = BTreeMap::new();
-    for row in &activations.steps {
-        let Some(bytes) = row.bytes().filter(|_| row.forwards > 0) else { continue };
-        for (key, x) in quantities(row, activations, config) {
-            groups.entry((row.device, key, x.to_bits())).or_default().push(bytes);
+    for (activations, config) in runs {
+        for row in &activations.steps {
+            let Some(bytes) = row.bytes().filter(|_| row.forwards > 0) else { continue };
+            for (key, x) in quantities(row, activations, config) {
+                groups.entry((row.device, key, x.to_bits())).or_default().push(bytes);
+            }
         }
     }
     let point = |((device, key, x), mut bytes): ((i16, String, u64), Vec<i64>)| {
@@ -58,7 +62,7 @@ fn quantities(row: &StepActivations, activations: &Activations, config: &Config)
     quantities.extend(changes[..until].iter().map(|(_, key, value)| (key.clone(), *value)));
     // What the step itself says is nearer than what the run was configured with.
     quantities.extend(row.batch_size.map(|samples| ("batch_size".to_owned(), samples as f64)));
-    quantities.retain(|_, x| x.is_finite());
+    quantities.retain(|key, x| x.is_finite() && depends_on(key));
     quantities
 }
 
@@ -99,7 +103,7 @@ mod tests {
             ..Activations::default()
         };
         let config = [("time".to_owned(), 32.into()), ("width".to_owned(), 7.into())].into_iter().collect();
-        let points = activation_points(&activations, &config);
+        let points = activation_points(&[(&activations, &config)]);
         let found: Vec<_> =
             points.iter().map(|point| (point.key.as_str(), point.x, point.bytes, point.steps)).collect();
         assert_eq!(
@@ -111,6 +115,17 @@ mod tests {
                 ("time", 64.0, 800, 2)
             ]
         );
-        assert!(activation_points(&Activations::default(), &config).is_empty());
+        assert!(activation_points(&[(&Activations::default(), &config)]).is_empty());
+
+        // Runs that differ; a seed is nothing that memory depends on.
+        let of = |size: i64, bytes: i64| Activations {
+            steps: vec![step(0, Some(size), bytes)],
+            ..Activations::default()
+        };
+        let with_seed = |seed: i64| -> Config { [("seed".to_owned(), seed.into())].into_iter().collect() };
+        let (one, two) = (of(4, 400), of(8, 800));
+        let points = activation_points(&[(&one, &with_seed(1)), (&two, &with_seed(2))]);
+        let found: Vec<_> = points.iter().map(|point| (point.key.as_str(), point.x, point.bytes)).collect();
+        assert_eq!(found, [("batch_size", 4.0, 400), ("batch_size", 8.0, 800)]);
     }
 }

@@ -33,6 +33,11 @@ const HARMLESS: [&str; 22] = [
 const TELLING: [&str; 8] =
     ["precision", "dtype", "model", "architecture", "optimizer", "amp", "device", "attention"];
 
+/// Whether memory may depend on a number of the configuration.
+pub(in crate::analysis) fn depends_on(key: &str) -> bool {
+    !HARMLESS.contains(&key)
+}
+
 /// Keys of the configurations that differ between runs and on which memory may depend, each with its values; without
 /// `key`, and `ignored` ones.
 pub(super) fn differing_keys(runs: &[PlanRun<'_>], key: &str, ignored: &[String]) -> Vec<String> {
@@ -42,7 +47,7 @@ pub(super) fn differing_keys(runs: &[PlanRun<'_>], key: &str, ignored: &[String]
     }
     keys.sort_unstable();
     keys.dedup();
-    keys.retain(|of| *of != key && !HARMLESS.contains(of) && !ignored.iter().any(|ignored| ignored == of));
+    keys.retain(|of| *of != key && depends_on(of) && !ignored.iter().any(|ignored| ignored == of));
     let differing = |of: &str| {
         let values: Vec<Option<Value>> = runs.iter().map(|run| telling_value(run, of)).collect();
         let differs = values.iter().any(|value| value != &values[0]);

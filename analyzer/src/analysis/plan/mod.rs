@@ -16,6 +16,7 @@ use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::run::Config;
 
 pub use answer::{Answer, Candidate};
+pub(in crate::analysis) use differences::depends_on;
 use differences::differing_keys;
 pub use peak_model::{PeakModel, PhaseFit, PredictedPeak};
 pub use readings::{PlanCurve, Reading, RunReadings, run_readings};
