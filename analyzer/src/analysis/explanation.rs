@@ -22,7 +22,7 @@ pub(super) fn explained(
 ) -> Result<(Summarized, Vec<Hint>)> {
     let mut at_peaks = AtPeaks::new(process)?;
     let mut rss_by_pid = RssByPid { window, highest: BTreeMap::new() };
-    let mut growth = LeakObserver::new(window);
+    let mut growth = LeakObserver::new(window).by_first_unit();
     let mut unused = UnusedAtPeak::new(window);
     let mut observers = (&mut at_peaks, (&mut rss_by_pid, (&mut growth, &mut unused)));
     let mut found = summarize(process, window, shows, &mut observers)?;
