@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// The folder that `TIDEGAUGE_CORPUS` names, by default `../shared/corpus` beside the repository.
-fn folder() -> PathBuf {
+#[must_use]
+pub fn folder() -> PathBuf {
     let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
     std::env::var_os("TIDEGAUGE_CORPUS").map_or_else(default, PathBuf::from)
 }

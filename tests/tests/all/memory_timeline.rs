@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tidegauge_tests::corpus;
 use tidegauge_tests::programs::{output_of, program, say};
 
 /// Categories by torch's numbers.
@@ -151,9 +152,7 @@ fn errors_are_one_line_with_the_place() {
 /// A real timeline, of which others have the file: where it is not there, nothing is compared, and that is said.
 #[test]
 fn a_real_timeline_equals_adding_up() {
-    let corpus = std::env::var_os("TIDEGAUGE_CORPUS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);
-    let path = corpus.join("memory-timeline/hta-memory-timeline.raw.gz");
+    let path = corpus::folder().join("memory-timeline/hta-memory-timeline.raw.gz");
     if !path.exists() {
         return say(&format!("skipped, set TIDEGAUGE_CORPUS: {}", path.display()));
     }
