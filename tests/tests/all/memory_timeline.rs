@@ -1,7 +1,7 @@
 //! torch.profiler's memory timelines on the command line: figures equal adding up the file, also of a real one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tidegauge_tests::corpus;
