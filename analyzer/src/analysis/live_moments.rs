@@ -4,9 +4,10 @@ use super::categories::{CategoryRules, Labels, label_blocks_with};
 use super::excursions::{Excursions, ExcursionsBelow};
 use super::live_set::{LiveBlock, LiveSetAt};
 use super::peaks::step_window;
+use super::places::Places;
 use crate::error::Result;
 use crate::load::Process;
-use crate::replay::{DeviceState, EndedPhase, Observed, Observer, Window, replay};
+use crate::replay::{DeviceState, Window, replay};
 
 /// Which moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,25 +46,17 @@ pub struct LiveMoments {
     pub origin_nanos: i64,
     /// By device; empty if the trace has no such step.
     pub devices: Vec<LiveMoment>,
-    /// By where they begin, outer ones first.
-    phases: Vec<EndedPhase>,
+    /// Phases and steps, to place blocks and moments in.
+    places: Places,
     /// What the blocks are for, where that was asked.
     pub labels: Option<Labels>,
 }
 
 impl LiveMoments {
-    /// The innermost phase around a moment, nanoseconds since 1970.
-    fn phase_at(&self, time_nanos: i64) -> Option<&str> {
-        let around = |phase: &&EndedPhase| phase.begin_nanos <= time_nanos && time_nanos <= phase.end_nanos;
-        self.phases.iter().rev().find(around).map(|phase| phase.name.as_str())
-    }
-
     /// The innermost phase around `seq`.
     #[must_use]
     pub fn phase_of(&self, seq: u64) -> Option<&str> {
-        let after = self.phases.partition_point(|phase| phase.seqs.0 < seq);
-        let around = self.phases[..after].iter().rev().find(|phase| seq <= phase.seqs.1);
-        around.map(|phase| phase.name.as_str())
+        self.places.phase_of(seq)
     }
 }
 
@@ -114,18 +107,17 @@ fn find(
         // Empty: its "peak" is the state that it opens with, that after the last event up to the moment.
         Moment::At(time_nanos) => Window { start_nanos: time_nanos.saturating_add(1), end_nanos: time_nanos },
     };
-    let mut first = FirstPass::default();
+    let mut places = Places::default();
     let (labels, outcome) = match rules {
-        None => (None, replay(process, window, &mut first)?),
+        None => (None, replay(process, window, &mut places)?),
         Some(rules) => {
-            let (labels, outcome) = label_blocks_with(process, rules, window, &mut first)?;
+            let (labels, outcome) = label_blocks_with(process, rules, window, &mut places)?;
             (Some(labels), outcome)
         }
     };
-    let mut found = LiveMoments { origin_nanos: outcome.first_nanos(), labels, ..LiveMoments::default() };
-    // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
-    first.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
-    found.phases = first.phases;
+    places.sort();
+    let mut found =
+        LiveMoments { origin_nanos: outcome.first_nanos(), labels, places, ..LiveMoments::default() };
     let moments: Vec<(&DeviceState, u64)> = outcome
         .devices
         .iter()
@@ -151,8 +143,8 @@ fn find(
         let (blocks, allocated_bytes) = live.finish();
         let (time_nanos, step, phase) = match moment {
             Moment::At(time_nanos) => {
-                let step = step_at(&first.steps, time_nanos);
-                (Some(time_nanos), step, found.phase_at(time_nanos).map(str::to_owned))
+                let phase = found.places.phase_at(time_nanos).map(str::to_owned);
+                (Some(time_nanos), found.places.step_at(time_nanos), phase)
             }
             _ => {
                 let phase = outcome.phases.name(peak.place.phase).map(str::to_owned);
@@ -171,27 +163,4 @@ fn find(
     }
     found.devices.sort_by_key(|moment| moment.device);
     Ok(found)
-}
-
-fn step_at(steps: &[(i64, i64, i64)], time_nanos: i64) -> Option<i64> {
-    let around = |(begin, end, _): &&(i64, i64, i64)| *begin <= time_nanos && time_nanos <= *end;
-    steps.iter().find(around).map(|(_, _, step)| *step)
-}
-
-/// Phases and steps as they end, to place blocks and moments in.
-#[derive(Debug, Default)]
-struct FirstPass {
-    phases: Vec<EndedPhase>,
-    /// Begin and end, nanoseconds since 1970, and number.
-    steps: Vec<(i64, i64, i64)>,
-}
-
-impl Observer for FirstPass {
-    fn observe(&mut self, observed: &Observed<'_>) {
-        match observed {
-            Observed::Phase(phase) => self.phases.push((*phase).clone()),
-            Observed::Step { step, .. } => self.steps.push((step.begin_nanos, step.end_nanos, step.step)),
-            _ => {}
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use crate::replay::{EndedPhase, EndedStep, Observed, Observer};
 
 /// Observes phases and steps as they end. Memory grows with their number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     phases: Vec<EndedPhase>,
     pub(super) steps: Vec<EndedStep>,
@@ -15,6 +15,18 @@ impl Places {
         // Of phases that begin together the outer one comes first, so that a search from the end finds the inner one.
         self.phases.sort_by_key(|phase| (phase.seqs.0, std::cmp::Reverse(phase.seqs.1)));
         self.steps.sort_by_key(|step| (step.seqs.0, std::cmp::Reverse(step.seqs.1)));
+    }
+
+    /// The innermost phase around a moment, nanoseconds since 1970.
+    pub(super) fn phase_at(&self, time_nanos: i64) -> Option<&str> {
+        let around = |phase: &&EndedPhase| phase.begin_nanos <= time_nanos && time_nanos <= phase.end_nanos;
+        self.phases.iter().rev().find(around).map(|phase| phase.name.as_str())
+    }
+
+    /// The step around a moment, nanoseconds since 1970; of several the one that ended first.
+    pub(super) fn step_at(&self, time_nanos: i64) -> Option<i64> {
+        let around = |step: &&EndedStep| step.begin_nanos <= time_nanos && time_nanos <= step.end_nanos;
+        self.steps.iter().filter(around).min_by_key(|step| step.seqs.1).map(|step| step.step)
     }
 
     /// The innermost phase around `seq`.

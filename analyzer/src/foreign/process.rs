@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
+use tidegauge_schemas::CheckpointKind;
 use tidegauge_schemas::layout::ProcessId;
 use tidegauge_schemas::process::{Cost, Ended, Losses, ProcessInfo};
 use tidegauge_schemas::retention::Retention;
@@ -104,6 +105,27 @@ impl ForeignProcess {
     pub fn push_checkpoint(&mut self, row: CheckpointRow) {
         let seq = u64::from(self.take_seq(row.time_nanos));
         self.checkpoints.push(CheckpointRow { seq, ..row });
+    }
+
+    /// Adds a boundary of a step or phase, of which nothing more is known.
+    pub fn push_boundary(
+        &mut self,
+        kind: CheckpointKind,
+        name: Option<String>,
+        step: Option<i64>,
+        time_nanos: i64,
+    ) {
+        self.push_checkpoint(CheckpointRow {
+            seq: 0,
+            time_nanos,
+            kind: Some(kind),
+            name,
+            step,
+            epoch: None,
+            thread: 0,
+            value: None,
+            batch_size: None,
+        });
     }
 
     /// Adds a sample of the process; its `seq` is given here.

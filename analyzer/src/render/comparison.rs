@@ -212,14 +212,7 @@ pub fn comparison_text(parts: &ComparisonParts<'_>, format: Format, style: Style
     let is_markdown = format == Format::Markdown;
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let heading = |out: &mut String, text: &str| {
-        let gap = if out.is_empty() { "" } else { "\n" };
-        let _ = if is_markdown {
-            writeln!(out, "{gap}### {text}\n")
-        } else {
-            writeln!(out, "{gap}{}", style.heading(text))
-        };
-    };
+    let heading = |out: &mut String, text: &str| style.push_heading(out, text, format);
     let base = comparison.rows.first().map_or("", |row| row.configuration.as_str());
     let of = common_measure(comparison).map(|name| format!(": peak of {name}")).unwrap_or_default();
     heading(&mut out, &format!("Compared with {}{of}", printable(base)));

@@ -121,14 +121,7 @@ pub fn leaks_text(processes: &[ProcessGrowth], top: usize, format: Format, style
     let is_markdown = format == Format::Markdown;
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let heading = |out: &mut String, text: &str| {
-        let gap = if out.is_empty() { "" } else { "\n" };
-        let _ = if is_markdown {
-            writeln!(out, "{gap}### {}\n", printable(text))
-        } else {
-            writeln!(out, "{gap}{}", style.heading(&printable(text)))
-        };
-    };
+    let heading = |out: &mut String, text: &str| style.push_heading(out, &printable(text), format);
     for process in processes {
         let whose = if processes.len() > 1 { format!("{}: ", process.id) } else { String::new() };
         heading(&mut out, &format!("{whose}{}", headline(process)));

@@ -122,14 +122,7 @@ pub fn plan_text(plan: &Plan, format: Format, style: Style) -> String {
     let is_markdown = format == Format::Markdown;
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let heading = |out: &mut String, text: &str| {
-        let gap = if out.is_empty() { "" } else { "\n" };
-        let _ = if is_markdown {
-            writeln!(out, "{gap}### {text}\n")
-        } else {
-            writeln!(out, "{gap}{}", style.heading(text))
-        };
-    };
+    let heading = |out: &mut String, text: &str| style.push_heading(out, text, format);
     heading(&mut out, &printable(&headline(plan)));
     let lead = if is_markdown { "" } else { "  " };
     let _ = writeln!(out, "{lead}{}", printable(&reason(plan)));

@@ -25,6 +25,16 @@ impl Style {
         if self.is_coloured { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
+    /// Begins a part of a report, with an empty line before all but the first.
+    pub(super) fn push_heading(self, out: &mut String, text: &str, format: Format) {
+        let gap = if out.is_empty() { "" } else { "\n" };
+        // Writing to a string cannot fail.
+        let _ = match format {
+            Format::Markdown => writeln!(out, "{gap}### {text}\n"),
+            _ => writeln!(out, "{gap}{}", self.heading(text)),
+        };
+    }
+
     fn warning(self, text: &str) -> String {
         if self.is_coloured { format!("\u{1b}[33m{text}\u{1b}[0m") } else { text.to_owned() }
     }

@@ -41,12 +41,6 @@ impl Labels {
             Kind::Custom(number) => self.rules.name(number).unwrap_or(Category::Unknown.as_str()),
         }
     }
-
-    /// All kinds that there can be, categories first.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
-        let custom = (0..=u8::MAX).take_while(|number| self.rules.name(*number).is_some());
-        Category::ALL.iter().map(|category| Kind::Category(*category)).chain(custom.map(Kind::Custom))
-    }
 }
 
 /// Labels the blocks of a process.

@@ -217,14 +217,6 @@ impl PhaseMap {
         forwards.extend(open.map(|(forward, _)| forward));
         forwards
     }
-
-    /// The `seq` after which each stretch of a class ends, and the one before which it begins, in order.
-    pub fn passes(&self, class: PhaseClass) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let of_class = self.stretches.iter().enumerate().filter(move |(_, stretch)| stretch.class == class);
-        of_class.map(|(id, stretch)| {
-            (stretch.after_seq, self.stretches.get(id + 1).map_or(u64::MAX, |next| next.after_seq))
-        })
-    }
 }
 
 /// Phases by thread, and how many steps each has.

@@ -151,11 +151,11 @@ pub(crate) struct Taken {
     pub(crate) pools: Vec<PoolState>,
 }
 
-/// The figures of a device and its map.
-pub(super) fn state_of(device: &DeviceState, map: &SegmentMap, outside_bytes: Option<i64>) -> MemoryState {
-    let figures = || {
+impl MapFigures {
+    /// Of a map as it is now.
+    pub(super) fn of(map: &SegmentMap) -> Self {
         let (sums, holes, largest_hole_bytes) = map.totals();
-        MapFigures {
+        Self {
             segments: sums.segments,
             blocks: sums.blocks,
             holes,
@@ -164,13 +164,17 @@ pub(super) fn state_of(device: &DeviceState, map: &SegmentMap, outside_bytes: Op
             cached_bytes: sums.cached_bytes,
             rounding_bytes: sums.rounding_bytes,
         }
-    };
+    }
+}
+
+/// The figures of a device and its map.
+pub(super) fn state_of(device: &DeviceState, map: &SegmentMap, outside_bytes: Option<i64>) -> MemoryState {
     MemoryState {
         allocated_bytes: device.allocated_bytes,
         active_bytes: device.active_bytes,
         // Profilers write 0 of an allocator that reserves nothing.
         reserved_bytes: device.reserved_bytes.filter(|bytes| device.device >= 0 || *bytes > 0),
-        map: (device.has_segments() || !map.is_empty()).then(figures),
+        map: (device.has_segments() || !map.is_empty()).then(|| MapFigures::of(map)),
         outside_bytes,
     }
 }

@@ -160,17 +160,7 @@ impl DevicePass {
 
     /// A state with what the map has become since it was taken.
     fn figures(&self, state: MemoryState) -> MemoryState {
-        let (sums, holes, largest_hole_bytes) = self.map.totals();
-        let figures = |_| super::moment::MapFigures {
-            segments: sums.segments,
-            blocks: sums.blocks,
-            holes,
-            largest_hole_bytes,
-            split_bytes: sums.split_bytes(),
-            cached_bytes: sums.cached_bytes,
-            rounding_bytes: sums.rounding_bytes,
-        };
-        MemoryState { map: state.map.map(figures), ..state }
+        MemoryState { map: state.map.map(|_| super::moment::MapFigures::of(&self.map)), ..state }
     }
 
     fn take_due(&mut self, taken: &Taken) {

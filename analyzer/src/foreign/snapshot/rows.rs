@@ -11,7 +11,7 @@ use super::stack_phases::StackPhases;
 use crate::foreign::events::ForeignEvent;
 use crate::foreign::phase_names::{PhaseMark, phase};
 use crate::foreign::process::ForeignProcess;
-use crate::load::{CheckpointRow, SampleRow};
+use crate::load::SampleRow;
 use crate::render;
 
 /// Without times, entries are shown so far apart.
@@ -271,15 +271,5 @@ fn push_annotation(process: &mut ForeignProcess, annotation: &Annotation) {
         (PhaseMark::Span(name), true) => (CheckpointKind::SpanBegin, Some(name), None),
         (PhaseMark::Span(name), false) => (CheckpointKind::SpanEnd, Some(name), None),
     };
-    process.push_checkpoint(CheckpointRow {
-        seq: 0,
-        time_nanos: annotation.time_nanos,
-        kind: Some(kind),
-        name,
-        step,
-        epoch: None,
-        thread: 0,
-        value: None,
-        batch_size: None,
-    });
+    process.push_boundary(kind, name, step, annotation.time_nanos);
 }

@@ -12,7 +12,6 @@ use crate::foreign::phase_names::{PhaseMark, phase};
 use crate::foreign::process::ForeignProcess;
 use crate::foreign::sites::Sites;
 use crate::foreign::stack_class;
-use crate::load::CheckpointRow;
 use crate::replay::PhaseClass;
 
 /// Follows the allocations of a snapshot and tells of phases.
@@ -84,12 +83,12 @@ impl StackPhases {
         // What is recomputed has stacks that say so: an allocation whose stack says nothing is backward's own.
         let is_recomputation = class == Some(PhaseClass::Recompute);
         if is_recomputation && self.open.is_none() {
-            push(process, CheckpointKind::SpanBegin, name(PhaseClass::Backward), None, time_nanos);
+            process.push_boundary(CheckpointKind::SpanBegin, name(PhaseClass::Backward), None, time_nanos);
             self.open = Some(PhaseClass::Backward);
         }
         if is_recomputation != self.recomputes {
             let kind = if is_recomputation { CheckpointKind::SpanBegin } else { CheckpointKind::SpanEnd };
-            push(process, kind, name(PhaseClass::Recompute), None, time_nanos);
+            process.push_boundary(kind, name(PhaseClass::Recompute), None, time_nanos);
             self.recomputes = is_recomputation;
         }
         let Some(class) = class.filter(|_| !is_recomputation) else { return };
@@ -100,12 +99,12 @@ impl StackPhases {
         let is_optimizer = class == PhaseClass::Optimizer;
         if class == PhaseClass::Forward && self.tells_steps && (self.is_step_done || !self.has_step) {
             self.end_step(process, time_nanos);
-            push(process, CheckpointKind::StepBegin, None, Some(self.step), time_nanos);
+            process.push_boundary(CheckpointKind::StepBegin, None, Some(self.step), time_nanos);
             self.has_step = true;
         }
         self.is_step_done |= class == self.last_of_step;
         if !(is_optimizer && self.has_optimizer_marks) {
-            push(process, CheckpointKind::SpanBegin, name(class), None, time_nanos);
+            process.push_boundary(CheckpointKind::SpanBegin, name(class), None, time_nanos);
             self.open = Some(class);
         }
     }
@@ -128,16 +127,16 @@ impl StackPhases {
 
     fn end_phase(&mut self, process: &mut ForeignProcess, time_nanos: i64) {
         if std::mem::take(&mut self.recomputes) {
-            push(process, CheckpointKind::SpanEnd, name(PhaseClass::Recompute), None, time_nanos);
+            process.push_boundary(CheckpointKind::SpanEnd, name(PhaseClass::Recompute), None, time_nanos);
         }
         if let Some(class) = self.open.take() {
-            push(process, CheckpointKind::SpanEnd, name(class), None, time_nanos);
+            process.push_boundary(CheckpointKind::SpanEnd, name(class), None, time_nanos);
         }
     }
 
     fn end_step(&mut self, process: &mut ForeignProcess, time_nanos: i64) {
         if std::mem::take(&mut self.has_step) {
-            push(process, CheckpointKind::StepEnd, None, Some(self.step), time_nanos);
+            process.push_boundary(CheckpointKind::StepEnd, None, Some(self.step), time_nanos);
             self.step += 1;
             self.is_step_done = false;
         }
@@ -160,24 +159,4 @@ fn name(class: PhaseClass) -> Option<String> {
         PhaseClass::Other => return None,
     };
     Some(name.to_owned())
-}
-
-fn push(
-    process: &mut ForeignProcess,
-    kind: CheckpointKind,
-    name: Option<String>,
-    step: Option<i64>,
-    time_nanos: i64,
-) {
-    process.push_checkpoint(CheckpointRow {
-        seq: 0,
-        time_nanos,
-        kind: Some(kind),
-        name,
-        step,
-        epoch: None,
-        thread: 0,
-        value: None,
-        batch_size: None,
-    });
 }
