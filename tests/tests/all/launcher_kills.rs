@@ -79,6 +79,7 @@ fn a_second_launcher_takes_over_the_sampling_of_the_node() {
 /// A control group with a limit; removed when dropped.
 pub(crate) struct Group {
     pub(crate) path: PathBuf,
+    limit: &'static str,
 }
 
 impl Group {
@@ -92,9 +93,14 @@ impl Group {
             (two, "memory.max")
         };
         std::fs::create_dir(&path).ok()?;
-        let group = Self { path };
+        let group = Self { path, limit };
         std::fs::write(group.path.join(limit), limit_bytes.to_string()).ok()?;
         Some(group)
+    }
+
+    /// So that the kernel kills nothing in it any more, be the disk ever so slow to take what was written.
+    pub(crate) fn widen(&self) {
+        std::fs::write(self.path.join(self.limit), (16_u64 << 30).to_string()).unwrap();
     }
 }
 
@@ -128,6 +134,7 @@ fn an_oom_kill_is_told_from_another() {
         assert_eq!((watched.signal, watched.is_oom_killed), (Some(libc::SIGKILL), Some(is_oom)));
         assert_eq!(launched.process(0, 1).ended, ended);
         assert_eq!(launched.errors().contains("out of memory"), is_oom, "{}", launched.errors());
+        group.widen();
     }
 }
 

@@ -99,5 +99,6 @@ fn a_command_that_the_kernel_killed_is_told_with_its_limit() {
         assert!(text.contains("killed by the kernel for want of memory"), "{text}");
         assert!(text.contains("limit of its control group: 200 MiB"), "{text}");
         assert!(text.contains(&format!("(pid {pid})")), "{text}");
+        group.widen();
     }
 }
