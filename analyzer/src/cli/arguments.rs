@@ -38,7 +38,7 @@ pub(super) enum ColorArg {
 }
 
 /// What is common to all commands.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Common {
     /// Trace folder, or recordings of other tools: one file for each rank, or a pattern
     #[arg(value_name = "RUN", required = true)]

@@ -1,11 +1,16 @@
 //! What all plots share: frame, title, axes in units that read well, legend, and the finished SVG text.
 
+use std::ops::Range;
+
+use plotters::chart::LabelAreaPosition;
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::PlotConfig;
-use super::theme::{FONT, INK, MUTED, TEXT_SIZE, TITLE_SIZE};
+use super::text::{fit, text_width, wrap};
+use super::theme::{FONT, GRID, INK, MUTED, PAPER, TEXT_SIZE, TITLE_SIZE, in_theme};
 use crate::error::{Error, Result};
 use crate::render;
 
@@ -13,6 +18,14 @@ use crate::render;
 pub(super) const LEFT: u32 = 74;
 /// Right of it.
 pub(super) const RIGHT: u32 = 24;
+/// Above it, besides the header: the title of the axis, numbers of steps.
+pub(super) const ABOVE: i32 = 26;
+/// Below it, besides a strip: labels and title of the axis.
+pub(super) const BELOW: i32 = 48;
+/// Lines that what is shown may take.
+const SUBTITLE_LINES: usize = 3;
+/// And the legend.
+const LEGEND_LINES: usize = 3;
 
 /// The area that is drawn on.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -31,7 +44,7 @@ pub(super) fn svg(
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, (config.width, config.height)).into_drawing_area();
-        area.fill(&WHITE).map_err(failed)?;
+        area.fill(&PAPER).map_err(failed)?;
         draw(&area)?;
         area.present().map_err(failed)?;
     }
@@ -41,7 +54,7 @@ pub(super) fn svg(
     // plotters' root element has no role; without one some readers skip the description.
     text.insert_str(end + 1, &described);
     text.insert_str(end, " role=\"img\"");
-    Ok(text)
+    Ok(in_theme(text, config.theme))
 }
 
 fn escaped(text: &str) -> String {
@@ -66,30 +79,41 @@ pub(super) fn write(area: &Area<'_>, text: &str, style: &TextStyle<'_>, at: (i32
     area.draw_text(&render::printable(text), style, at).map_err(failed)
 }
 
-/// Title and, below it, what is shown; cut to the width.
-pub(super) fn heading(area: &Area<'_>, config: &PlotConfig, subtitle: &str) -> Result<()> {
-    let width = config.width as usize;
+/// Title, below it what is shown, below that the legend, each as wide as there is room; the pixel at which they end.
+pub(super) fn header(
+    area: &Area<'_>,
+    config: &PlotConfig,
+    subtitle: &str,
+    entries: &[LegendEntry],
+) -> Result<i32> {
+    let (left, right) = (16, config.width as i32 - 16);
     let title = text_style(TITLE_SIZE, INK, HPos::Left, VPos::Top);
-    write(area, &cut(&config.title, width / 11), &title, (16, 12))?;
+    write(area, &fit(&render::printable(&config.title), TITLE_SIZE, right - left), &title, (left, 12))?;
     let style = text_style(TEXT_SIZE, MUTED, HPos::Left, VPos::Top);
-    write(area, &cut(subtitle, width / 7), &style, (16, 36))
-}
-
-/// Text of at most that many characters; the middle goes first, since beginnings and ends say most.
-pub(super) fn cut(text: &str, characters: usize) -> String {
-    let count = text.chars().count();
-    if count <= characters {
-        return text.to_owned();
+    let mut y = 37;
+    for line in wrap(&render::printable(subtitle), TEXT_SIZE, right - left, SUBTITLE_LINES) {
+        write(area, &line, &style, (left, y))?;
+        y += 17;
     }
-    let keep = characters.saturating_sub(1);
-    let head: String = text.chars().take(keep - keep / 2).collect();
-    let tail: String = text.chars().skip(count - keep / 2).collect();
-    format!("{head}…{tail}")
+    if entries.is_empty() { Ok(y + 2) } else { legend(area, entries, (left, y + 14), right) }
 }
 
-/// How wide text is, pixels: a bound for the fonts that are asked for.
-pub(super) fn text_width(text: &str, size: i32) -> i32 {
-    (text.chars().count() as f64 * f64::from(size) / 1.24 * 0.58).ceil() as i32
+/// Says that there is nothing of what was asked for.
+pub(super) fn say_empty(area: &Area<'_>, config: &PlotConfig, text: &str) -> Result<()> {
+    let style = text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Center);
+    let text = fit(text, TEXT_SIZE, config.width as i32 - 32);
+    write(area, &text, &style, (config.width as i32 / 2, config.height as i32 / 2))
+}
+
+/// How an entry of the legend is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swatch {
+    /// A filled square: areas, bars, bands.
+    Area,
+    /// A line.
+    Line,
+    /// A circle: points.
+    Point,
 }
 
 /// An entry of the legend.
@@ -97,35 +121,138 @@ pub(super) fn text_width(text: &str, size: i32) -> i32 {
 pub(super) struct LegendEntry {
     pub(super) text: String,
     pub(super) colour: RGBColor,
-    /// A filled square, for areas and bands; else a line.
-    pub(super) is_area: bool,
+    pub(super) swatch: Swatch,
 }
 
-/// Draws a legend in one or more lines from `(x, y)` on, wrapping at `right`; the height used.
-pub(super) fn legend(
-    area: &Area<'_>,
-    entries: &[LegendEntry],
-    (left, top): (i32, i32),
-    right: i32,
-) -> Result<i32> {
+impl LegendEntry {
+    pub(super) fn new(text: impl Into<String>, colour: RGBColor, swatch: Swatch) -> Self {
+        Self { text: text.into(), colour, swatch }
+    }
+}
+
+/// Draws a legend from `(left, top)` on, wrapping at `right`, in at most [`LEGEND_LINES`] lines; the pixel at which it ends.
+fn legend(area: &Area<'_>, entries: &[LegendEntry], (left, top): (i32, i32), right: i32) -> Result<i32> {
     let style = text_style(TEXT_SIZE, INK, HPos::Left, VPos::Center);
-    let (mut x, mut y) = (left, top);
-    for entry in entries {
-        let width = 24 + text_width(&entry.text, TEXT_SIZE) + 18;
-        if x + width > right && x > left {
-            (x, y) = (left, y + 18);
-        }
-        if entry.is_area {
-            let square = Rectangle::new([(x, y - 5), (x + 16, y + 5)], entry.colour.filled());
-            area.draw(&square).map_err(failed)?;
+    let (mut x, mut y, mut line) = (left, top, 1);
+    for (number, entry) in entries.iter().enumerate() {
+        let text = fit(&render::printable(&entry.text), TEXT_SIZE, (right - left) / 3);
+        let width = 22 + text_width(&text, TEXT_SIZE) + 14;
+        let rest = format!("and {} more", entries.len() - number);
+        // Room for saying how many more there are, unless this is the last.
+        let needed = if line == LEGEND_LINES && number + 1 < entries.len() {
+            width + text_width(&rest, TEXT_SIZE)
         } else {
-            let line = PathElement::new(vec![(x, y), (x + 18, y)], entry.colour.stroke_width(3));
-            area.draw(&line).map_err(failed)?;
+            width
+        };
+        if x + needed > right && x > left {
+            if line == LEGEND_LINES {
+                write(area, &rest, &style, (x, y))?;
+                break;
+            }
+            (x, y, line) = (left, y + 18, line + 1);
         }
-        write(area, &entry.text, &style, (x + 24, y))?;
+        draw_swatch(area, entry, (x, y))?;
+        write(area, &text, &style, (x + 22, y))?;
         x += width;
     }
-    Ok(y + 10 - top)
+    Ok(y + 12)
+}
+
+fn draw_swatch(area: &Area<'_>, entry: &LegendEntry, (x, y): (i32, i32)) -> Result<()> {
+    match entry.swatch {
+        Swatch::Area => {
+            let square = Rectangle::new([(x, y - 5), (x + 15, y + 5)], entry.colour.filled());
+            area.draw(&square).map_err(failed)
+        }
+        Swatch::Line => {
+            let line = PathElement::new(vec![(x, y), (x + 16, y)], entry.colour.stroke_width(3));
+            area.draw(&line).map_err(failed)
+        }
+        Swatch::Point => area.draw(&Circle::new((x + 8, y), 4, entry.colour.filled())).map_err(failed),
+    }
+}
+
+/// Where data is drawn, pixels, and what the edges of it stand for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Frame {
+    pub(super) left: i32,
+    pub(super) right: i32,
+    pub(super) top: i32,
+    pub(super) bottom: i32,
+    /// What is at the left and the right edge.
+    pub(super) x: Range<f64>,
+    /// What is at the bottom and the top edge.
+    pub(super) y: Range<f64>,
+}
+
+/// What is written along the axes of a [`Frame`].
+pub(super) struct Axes<'a> {
+    /// Below the axis across: what it is, with its unit.
+    pub(super) x_title: &'a str,
+    /// Above the axis up: what it is, with its unit.
+    pub(super) y_title: &'a str,
+    /// Labels of the axis across.
+    pub(super) x_label: &'a dyn Fn(&f64) -> String,
+    /// And of that up.
+    pub(super) y_label: &'a dyn Fn(&f64) -> String,
+    /// Pixels between the axis across and its labels, for what is drawn there.
+    pub(super) strip: i32,
+}
+
+/// A chart that series are drawn on.
+pub(super) type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+impl Frame {
+    /// The pixel across of a value; the edge for those outside.
+    pub(super) fn across(&self, x: f64) -> i32 {
+        let share = ((x - self.x.start) / (self.x.end - self.x.start)).clamp(0.0, 1.0);
+        self.left + (share * f64::from(self.right - self.left)).round() as i32
+    }
+
+    /// The pixel down of a value; the edge for those outside.
+    pub(super) fn down(&self, y: f64) -> i32 {
+        let share = ((y - self.y.start) / (self.y.end - self.y.start)).clamp(0.0, 1.0);
+        self.bottom - (share * f64::from(self.bottom - self.top)).round() as i32
+    }
+
+    /// Draws grid, axes and their labels. [`BELOW`] pixels, and the strip, are used below the frame, [`ABOVE`] above it and
+    /// 60 to its left.
+    pub(super) fn chart<'a>(&self, area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>> {
+        let (width, height) = area.dim_in_pixel();
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(self.top)
+            .margin_right(width as i32 - self.right)
+            .margin_bottom(height as i32 - self.bottom - axes.strip - 24)
+            .margin_left(self.left - 60)
+            .x_label_area_size(24 + axes.strip)
+            .y_label_area_size(60)
+            .build_cartesian_2d(self.x.clone(), self.y.clone())
+            .map_err(failed)?;
+        let label = text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
+        // As many labels as the widest of them lets stand apart.
+        let widest = [self.x.start, (self.x.start + self.x.end) / 2.0, self.x.end]
+            .map(|x| text_width(&(axes.x_label)(&x), TEXT_SIZE));
+        let apart = widest.into_iter().max().unwrap_or(0).max(44) * 2;
+        chart
+            .configure_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(MUTED)
+            .label_style(label)
+            .set_tick_mark_size(LabelAreaPosition::Bottom, axes.strip + 4)
+            .x_labels(((self.right - self.left) / apart).clamp(2, 16) as usize)
+            .y_labels(((self.bottom - self.top) / 50).clamp(2, 10) as usize)
+            .x_label_formatter(&|x| (axes.x_label)(x))
+            .y_label_formatter(&|y| (axes.y_label)(y))
+            .draw()
+            .map_err(failed)?;
+        let style = text_style(TEXT_SIZE, MUTED, HPos::Left, VPos::Bottom);
+        write(area, axes.y_title, &style, (16, self.top - 8))?;
+        let style = text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Top);
+        let title = fit(axes.x_title, TEXT_SIZE, width as i32 - 32);
+        write(area, &title, &style, ((self.left + self.right) / 2, self.bottom + axes.strip + 24))?;
+        Ok(chart)
+    }
 }
 
 /// A unit for an axis up to `bytes`, and bytes in one of it.
@@ -160,13 +287,6 @@ pub(super) fn tick_text(value: &f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_titles_lose_their_middle() {
-        assert_eq!(cut("abcdefghij", 10), "abcdefghij");
-        assert_eq!(cut("abcdefghij", 5), "ab…ij");
-        assert_eq!(cut("äöü", 2), "ä…");
-    }
 
     #[test]
     fn ticks_have_no_needless_digits() {

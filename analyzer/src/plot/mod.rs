@@ -1,11 +1,22 @@
 //! Plots as SVG, drawn by plotters. The same input gives the same bytes; nothing is fetched, no font is embedded.
 
+mod activations;
+mod blocks;
+mod breakdown;
 mod canvas;
+mod compare;
+mod fragmentation;
+mod leaks;
 mod phases;
+mod plan;
+mod ranks;
+mod steps;
+mod text;
 mod theme;
 mod timeline;
 
 pub use phases::phases_svg;
+pub use theme::{Theme, in_page_colours, page_colours};
 pub use timeline::timeline_svg;
 
 /// Size and words of a plot.
@@ -17,13 +28,15 @@ pub struct PlotConfig {
     pub height: u32,
     /// First line, usually the run.
     pub title: String,
+    /// Colours.
+    pub theme: Theme,
 }
 
 impl PlotConfig {
-    /// A plot for a report: 960 × 480.
+    /// A plot for a report: 960 × 480, light.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
-        Self { width: 960, height: 480, title: title.into() }
+        Self { width: 960, height: 480, title: title.into(), theme: Theme::Light }
     }
 }
 

@@ -4,13 +4,14 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
-use super::canvas::{self, Area, LegendEntry, RIGHT, failed};
+use super::canvas::{self, Area, LegendEntry, RIGHT, Swatch, failed};
+use super::text::{fit, text_width};
 use super::theme::{ALLOCATED, GRID, INK, MUTED, PEAK, TEXT_SIZE};
 use crate::analysis::{PhaseMemory, PhaseRow};
 use crate::error::Result;
 use crate::render;
 
-/// Pixels above the bars.
+/// Pixels above the bars, of a header in which nothing wraps.
 const TOP: i32 = 92;
 /// Below them.
 const BOTTOM: i32 = 42;
@@ -62,24 +63,16 @@ pub fn phases_svg(rows: &[PhaseRow], device: i16, config: &PlotConfig) -> Result
 }
 
 fn draw(area: &Area<'_>, rows: &[Bar<'_>], subtitle: &str, config: &PlotConfig) -> Result<()> {
-    canvas::heading(area, config, subtitle)?;
+    let entries = [("peak inside", ALLOCATED), ("mean change, up", PEAK), ("mean change, down", MUTED)]
+        .map(|(text, colour)| LegendEntry::new(text, colour, Swatch::Area));
+    let top = canvas::header(area, config, subtitle, &entries)? + 8;
     let (width, height) = (config.width as i32, config.height as i32);
-    let entry = |text: &str, colour| LegendEntry { text: text.to_owned(), colour, is_area: true };
-    let entries =
-        [entry("peak inside", ALLOCATED), entry("mean change, up", PEAK), entry("mean change, down", MUTED)];
-    canvas::legend(area, &entries, (16, 70), width - RIGHT as i32)?;
     if rows.is_empty() {
-        let style = canvas::text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Center);
-        return canvas::write(
-            area,
-            "no phase ended in this part of the trace",
-            &style,
-            (width / 2, height / 2),
-        );
+        return canvas::say_empty(area, config, "no phase ended in this part of the trace");
     }
 
-    let names: Vec<String> = rows.iter().map(|bar| canvas::cut(&bar.row.phase, 28)).collect();
-    let label_width = names.iter().map(|name| canvas::text_width(name, TEXT_SIZE)).max().unwrap_or(0);
+    let names: Vec<String> = rows.iter().map(|bar| fit(&bar.row.phase, TEXT_SIZE, width / 4)).collect();
+    let label_width = names.iter().map(|name| text_width(name, TEXT_SIZE)).max().unwrap_or(0);
     let left = 16 + label_width + 10;
     let high = rows
         .iter()
@@ -95,7 +88,7 @@ fn draw(area: &Area<'_>, rows: &[Bar<'_>], subtitle: &str, config: &PlotConfig) 
     let last = high as f64 / unit + 90.0 * per_pixel / unit;
 
     let mut chart = ChartBuilder::on(area)
-        .margin_top(TOP)
+        .margin_top(top)
         .margin_right(RIGHT as i32)
         .margin_bottom(BOTTOM - 30)
         .margin_left(left)
@@ -110,7 +103,7 @@ fn draw(area: &Area<'_>, rows: &[Bar<'_>], subtitle: &str, config: &PlotConfig) 
         .light_line_style(TRANSPARENT)
         .axis_style(MUTED)
         .label_style(canvas::text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top))
-        .x_labels((width / 90).clamp(2, 12) as usize)
+        .x_labels((width / 90).clamp(2, 10) as usize)
         .x_label_formatter(&|value| format!("{} {unit_name}", canvas::tick_text(value)))
         .draw()
         .map_err(failed)?;
@@ -120,10 +113,10 @@ fn draw(area: &Area<'_>, rows: &[Bar<'_>], subtitle: &str, config: &PlotConfig) 
         let share = (bytes as f64 / unit - first) / (last - first);
         left + (share * f64::from(right - left)).round() as i32
     };
-    let row_height = (height - TOP - BOTTOM) / rows.len() as i32;
+    let row_height = (height - top - BOTTOM) / rows.len() as i32;
     let bar = (row_height / 3).clamp(4, 16);
     for ((Bar { memory, .. }, name), number) in rows.iter().zip(&names).zip(0..) {
-        let middle = TOP + row_height * number + row_height / 2;
+        let middle = top + row_height * number + row_height / 2;
         let style = canvas::text_style(TEXT_SIZE, INK, HPos::Right, VPos::Center);
         canvas::write(area, name, &style, (left - 10, middle))?;
         let delta = memory.mean_delta_bytes;

@@ -1,20 +1,18 @@
 //! The curves over time, with phases, steps and the peak.
 
-use plotters::chart::LabelAreaPosition;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
-use super::canvas::{self, Area, LEFT, LegendEntry, RIGHT, failed};
-use super::theme::{ACTIVE, ALLOCATED, GRID, INK, MUTED, PEAK, RESERVED, RSS, TEXT_SIZE, USED, phase_colour};
+use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
+use super::text::{fit, text_width};
+use super::theme::{
+    ACTIVE, ALLOCATED, MUTED, OOM, PAPER, PEAK, RESERVED, RSS, SMALL_SIZE, TEXT_SIZE, USED, phase_colour,
+};
 use crate::analysis::{Band, Curve, PeakMark, Series, Timeline};
 use crate::error::Result;
 use crate::render;
 
-/// Pixels above the plot: title, subtitle, legend, step numbers.
-const TOP: i32 = 118;
-/// Below it: phase strip, labels of the axis.
-const BOTTOM: i32 = 66;
 /// Height of the strip of phases.
 const STRIP: i32 = 10;
 /// Bands over the whole height are drawn if they are at least this wide on average; narrower ones are only in the strip.
@@ -120,54 +118,37 @@ impl<'a> Plot<'a> {
             text += &format!(", step {step}");
         }
         if let Some(phase) = &peak.phase {
-            text += &format!(", {}", canvas::cut(phase, 24));
+            text += &format!(", {}", fit(phase, TEXT_SIZE, 180));
         }
         text
     }
 
     fn draw(&self, area: &Area<'_>) -> Result<()> {
-        canvas::heading(area, self.config, &self.subtitle())?;
+        let top = canvas::header(area, self.config, &self.subtitle(), &self.legend_entries())?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
-        canvas::legend(area, &self.legend_entries(), (LEFT as i32, 68), width - RIGHT as i32)?;
-
         let span_nanos = (self.timeline.end_nanos - self.timeline.start_nanos).max(1);
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
         let (time_name, time_unit) = canvas::time_unit(span_nanos);
         let x = |time_nanos: i64| (time_nanos - self.timeline.origin_nanos) as f64 / time_unit;
         let y = |bytes: i64| bytes as f64 / byte_unit;
-        let (first, last) = (x(self.timeline.start_nanos), x(self.timeline.start_nanos + span_nanos));
-        let top = y(self.top_bytes) * HEADROOM;
-
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(TOP)
-            .margin_right(RIGHT as i32)
-            .margin_bottom(BOTTOM - 36)
-            .margin_left(LEFT as i32 - 60)
-            .x_label_area_size(36)
-            .y_label_area_size(60)
-            .build_cartesian_2d(first..last, 0.0..top)
-            .map_err(failed)?;
-        let label = canvas::text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(MUTED)
-            .label_style(label)
-            // The strip of phases lies between the axis and its labels.
-            .set_tick_mark_size(LabelAreaPosition::Bottom, STRIP + 4)
-            .x_labels((width / 90).clamp(2, 16) as usize)
-            .y_labels((height / 60).clamp(2, 10) as usize)
-            .x_label_formatter(&canvas::tick_text)
-            .y_label_formatter(&canvas::tick_text)
-            .draw()
-            .map_err(failed)?;
-        let plot =
-            Frame { left: LEFT as i32, right: width - RIGHT as i32, top: TOP, bottom: height - BOTTOM };
-        let pixel = |time_nanos: i64| {
-            let share = (time_nanos - self.timeline.start_nanos) as f64 / span_nanos as f64;
-            plot.left + (share.clamp(0.0, 1.0) * f64::from(plot.right - plot.left)).round() as i32
+        let plot = Frame {
+            left: LEFT as i32,
+            right: width - RIGHT as i32,
+            top: top + ABOVE,
+            bottom: height - BELOW - STRIP - 4,
+            x: x(self.timeline.start_nanos)..x(self.timeline.start_nanos + span_nanos),
+            y: 0.0..y(self.top_bytes) * HEADROOM,
         };
+        let axes = Axes {
+            x_title: &format!("time since the start of the recording ({time_name})"),
+            y_title: byte_name,
+            x_label: &canvas::tick_text,
+            y_label: &canvas::tick_text,
+            // The strip of phases lies between the axis and its labels.
+            strip: STRIP + 4,
+        };
+        let mut chart = plot.chart(area, &axes)?;
+        let pixel = |time_nanos: i64| plot.across(x(time_nanos));
         self.draw_phases(area, &plot, &pixel)?;
         self.draw_steps(area, &plot, &pixel)?;
 
@@ -183,19 +164,14 @@ impl<'a> Plot<'a> {
             chart.draw_series(line).map_err(failed)?;
         }
         for &time_nanos in &self.timeline.oom_nanos {
-            let line =
-                PathElement::new(vec![(pixel(time_nanos), plot.top), (pixel(time_nanos), plot.bottom)], RED);
+            let at = pixel(time_nanos);
+            let line = PathElement::new(vec![(at, plot.top), (at, plot.bottom)], OOM.stroke_width(2));
             area.draw(&line).map_err(failed)?;
         }
         if let Some(peak) = self.peak {
-            let down = plot.bottom - (y(peak.bytes) / top * f64::from(plot.bottom - plot.top)).round() as i32;
-            self.draw_peak(area, &plot, peak, (pixel(peak.time_nanos), down))?;
+            self.draw_peak(area, &plot, peak, (pixel(peak.time_nanos), plot.down(y(peak.bytes))))?;
         }
-        let axis = canvas::text_style(TEXT_SIZE, MUTED, HPos::Right, VPos::Bottom);
-        canvas::write(area, byte_name, &axis, (plot.left - 8, plot.top - 6))?;
-        let below = format!("time since the start of the recording ({time_name})");
-        let style = canvas::text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Bottom);
-        canvas::write(area, &below, &style, ((plot.left + plot.right) / 2, height - 6))
+        Ok(())
     }
 
     /// Lowest, highest and last of each bucket: every extreme is on the line, whatever the trace's length.
@@ -235,26 +211,22 @@ impl<'a> Plot<'a> {
     }
 
     fn legend_entries(&self) -> Vec<LegendEntry> {
-        let curve = |series: &&Series| LegendEntry {
-            text: match series.curve {
-                Curve::Rss => "process rss".to_owned(),
-                Curve::Used => "used on the device (sampled)".to_owned(),
-                curve => curve.as_str().to_owned(),
-            },
-            colour: colour(series.curve),
-            is_area: false,
+        let curve = |series: &&Series| {
+            let text = match series.curve {
+                Curve::Rss => "process rss",
+                Curve::Used => "used on the device (sampled)",
+                curve => curve.as_str(),
+            };
+            LegendEntry::new(text, colour(series.curve), Swatch::Line)
         };
-        let phase = |(number, name): (usize, &&str)| LegendEntry {
-            text: canvas::cut(name, 24),
-            colour: phase_colour(name, number),
-            is_area: true,
+        let phase = |(number, name): (usize, &&str)| {
+            LegendEntry::new(*name, phase_colour(name, number), Swatch::Area)
         };
         let mut entries: Vec<LegendEntry> = self.series.iter().map(curve).collect();
-        // Two lines of legend fit; a program with more names than that is not told by colour anyway.
-        entries.extend(self.phase_names.iter().enumerate().map(phase).take(12));
         if !self.timeline.oom_nanos.is_empty() {
-            entries.push(LegendEntry { text: "out of memory".to_owned(), colour: RED, is_area: false });
+            entries.push(LegendEntry::new("out of memory", OOM, Swatch::Line));
         }
+        entries.extend(self.phase_names.iter().enumerate().map(phase));
         entries
     }
 
@@ -278,7 +250,7 @@ impl<'a> Plot<'a> {
     }
 
     fn draw_steps(&self, area: &Area<'_>, plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Result<()> {
-        let style = canvas::text_style(TEXT_SIZE - 2, MUTED, HPos::Left, VPos::Bottom);
+        let style = canvas::text_style(SMALL_SIZE, MUTED, HPos::Left, VPos::Bottom);
         let mut free_from = i32::MIN;
         let mut last_tick = i32::MIN;
         for step in &self.timeline.steps {
@@ -287,7 +259,7 @@ impl<'a> Plot<'a> {
                 continue;
             }
             let text = if free_from == i32::MIN { format!("step {}", step.name) } else { step.name.clone() };
-            let width = canvas::text_width(&text, TEXT_SIZE - 2);
+            let width = text_width(&text, SMALL_SIZE);
             let is_labelled = at >= free_from && at + width < plot.right;
             let length = if is_labelled { 7 } else { 3 };
             let tick = PathElement::new(vec![(at, plot.top - length), (at, plot.top)], MUTED);
@@ -311,7 +283,7 @@ impl<'a> Plot<'a> {
         let mark = Circle::new((across, down), 4, PEAK.stroke_width(2));
         area.draw(&mark).map_err(failed)?;
         let text = self.peak_text(peak);
-        let width = canvas::text_width(&text, TEXT_SIZE);
+        let width = text_width(&text, TEXT_SIZE);
         // Above the highest point there is room; to the side that has it.
         let (across, anchor) = if across + 8 + width < plot.right {
             (across + 8, HPos::Left)
@@ -319,26 +291,16 @@ impl<'a> Plot<'a> {
             (across - 8, HPos::Right)
         };
         let bottom = (down - 5).max(plot.top + 16);
-        // Light ground, so that a curve behind the label does not cross it out.
-        // The bound on the width is generous; the text itself is about four fifths of it.
-        let width = width * 4 / 5;
+        // A ground, so that a curve behind the label does not cross it out.
         let left = if matches!(anchor, HPos::Left) { across } else { across - width };
         let ground = Rectangle::new(
             [(left - 2, bottom - 13), (left + width + 2, bottom + 3)],
-            WHITE.mix(0.75).filled(),
+            PAPER.mix(0.75).filled(),
         );
         area.draw(&ground).map_err(failed)?;
         let style = canvas::text_style(TEXT_SIZE, PEAK, anchor, VPos::Bottom);
         canvas::write(area, &text, &style, (across, bottom))
     }
-}
-
-/// Pixels that the plot takes.
-struct Frame {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
 }
 
 fn colour(curve: Curve) -> RGBColor {
