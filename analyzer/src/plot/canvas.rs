@@ -21,7 +21,7 @@ pub(super) const RIGHT: u32 = 24;
 /// Above it, besides the header: the title of the axis, numbers of steps.
 pub(super) const ABOVE: i32 = 26;
 /// Below it, besides a strip: labels and title of the axis.
-pub(super) const BELOW: i32 = 48;
+pub(super) const BELOW: i32 = 58;
 /// Lines that what is shown may take.
 const SUBTITLE_LINES: usize = 3;
 /// And the legend.
@@ -250,7 +250,7 @@ impl Frame {
         write(area, axes.y_title, &style, (16, self.top - 8))?;
         let style = text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Top);
         let title = fit(axes.x_title, TEXT_SIZE, width as i32 - 32);
-        write(area, &title, &style, ((self.left + self.right) / 2, self.bottom + axes.strip + 24))?;
+        write(area, &title, &style, ((self.left + self.right) / 2, self.bottom + axes.strip + 36))?;
         Ok(chart)
     }
 }
