@@ -54,6 +54,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A page could not be made.
+    #[error("the report cannot be written: {reason}")]
+    Report {
+        /// Why.
+        reason: String,
+    },
+
     /// A column that was there when the part was opened.
     #[error("column `{column}` is gone: the trace was changed while it was read; run the command again")]
     LostColumn {

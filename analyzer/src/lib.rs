@@ -16,5 +16,6 @@ pub mod plot;
 pub mod query;
 pub mod render;
 pub mod replay;
+pub mod report;
 
 pub use error::{Error, Result};

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use tidegauge_schemas::layout::ProcessId;
+
 use crate::analysis::Moment;
 use crate::load::{Process, Rows, Selection, Source};
 use crate::render;
@@ -85,6 +87,11 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// The same of one process only.
+    pub(super) fn of_process(&self, id: ProcessId) -> Self {
+        Self { rank: Some(id.rank), process: Some(id.process), ..self.clone() }
+    }
+
     /// The selection.
     pub(super) fn selection(&self) -> Selection {
         Selection {
@@ -124,6 +131,12 @@ impl Common {
     /// The one process that a command about one process is for: where a launcher recorded a program from outside, and one
     /// process of that recorded itself, the latter.
     pub(super) fn only_process<'a>(&self, source: &'a Source) -> Result<&'a Process> {
+        let is_chosen = |process: &&Process| {
+            Some(process.id.rank) == self.rank && Some(process.id.process) == self.process
+        };
+        if let Some(process) = source.processes.iter().find(is_chosen) {
+            return Ok(process);
+        }
         match source.processes.as_slice() {
             [process] => Ok(process),
             processes => {

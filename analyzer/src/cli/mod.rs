@@ -7,6 +7,7 @@ mod activations;
 mod arguments;
 mod check;
 mod compare;
+mod compare_runs;
 mod estimate;
 mod export;
 mod fragmentation;
@@ -21,6 +22,7 @@ mod plot;
 mod quantity;
 mod query;
 mod ranks;
+mod report;
 mod schema;
 mod sites;
 mod steps;
@@ -73,6 +75,8 @@ enum Command {
     Query(query::Args),
     /// Draw an SVG
     Plot(plot::Args),
+    /// One page with all of it: works offline, can be zoomed, sorted and printed
+    Report(report::Args),
     /// Make a trace of recordings of other tools
     Import(import::Args),
     /// Write it for other tools: Perfetto, TensorBoard, memory_viz, flame graphs, tables
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Estimate(args) => estimate::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Schema(args) => schema::run(&args),

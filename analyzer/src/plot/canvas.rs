@@ -256,7 +256,7 @@ impl Frame {
 }
 
 /// A unit for an axis up to `bytes`, and bytes in one of it.
-pub(super) fn byte_unit(bytes: i64) -> (&'static str, f64) {
+pub(crate) fn byte_unit(bytes: i64) -> (&'static str, f64) {
     match bytes {
         bytes if bytes >= 4 << 30 => ("GiB", f64::from(1u32 << 30)),
         bytes if bytes >= 4 << 20 => ("MiB", f64::from(1u32 << 20)),
@@ -266,7 +266,7 @@ pub(super) fn byte_unit(bytes: i64) -> (&'static str, f64) {
 }
 
 /// A unit for a time axis as long as `nanos`, and nanoseconds in one of it.
-pub(super) fn time_unit(nanos: i64) -> (&'static str, f64) {
+pub(crate) fn time_unit(nanos: i64) -> (&'static str, f64) {
     match nanos {
         nanos if nanos >= 3 * 3600 * 1_000_000_000 => ("h", 3600e9),
         nanos if nanos >= 10 * 60 * 1_000_000_000 => ("min", 60e9),

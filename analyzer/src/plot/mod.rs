@@ -7,6 +7,7 @@ mod canvas;
 mod compare;
 mod fragmentation;
 mod leaks;
+pub(crate) mod page_colour;
 mod phases;
 mod plan;
 mod ranks;
@@ -15,6 +16,7 @@ mod text;
 mod theme;
 mod timeline;
 
+pub(crate) use canvas::{byte_unit, time_unit};
 pub use phases::phases_svg;
 pub use theme::{Theme, in_page_colours, page_colours};
 pub use timeline::timeline_svg;

@@ -212,6 +212,12 @@ pub fn page_colours(theme: Theme) -> String {
     })
 }
 
+/// The number of a colour on the page.
+pub(super) fn number_of(colour: RGBColor) -> usize {
+    let hex = u32::from_be_bytes([0, colour.0, colour.1, colour.2]);
+    COLOURS.iter().position(|(light, _)| *light == hex).unwrap_or_default()
+}
+
 /// Replaces colours where they are attributes; text has none in this form, since quotes in it are written otherwise.
 fn recoloured(svg: &str, replace: impl Fn((u32, u32)) -> String) -> String {
     let mut out = String::with_capacity(svg.len());

@@ -303,7 +303,7 @@ impl<'a> Plot<'a> {
     }
 }
 
-fn colour(curve: Curve) -> RGBColor {
+pub(super) fn colour(curve: Curve) -> RGBColor {
     match curve {
         Curve::Allocated => ALLOCATED,
         Curve::Active => ACTIVE,

@@ -73,7 +73,7 @@ impl Cell {
         bytes.map_or(Self::Unknown, Self::Bytes)
     }
 
-    fn for_people(&self) -> String {
+    pub(crate) fn for_people(&self) -> String {
         match self {
             Self::Unknown => "–".to_owned(),
             Self::Text(text) => printable(text),
@@ -118,7 +118,7 @@ impl Cell {
         }
     }
 
-    const fn is_number(&self) -> bool {
+    pub(crate) const fn is_number(&self) -> bool {
         !matches!(self, Self::Text(_) | Self::Flag(_) | Self::Unknown)
     }
 }

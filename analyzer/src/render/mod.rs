@@ -14,6 +14,7 @@ mod fragmentation;
 mod hints;
 mod leaks;
 mod modules;
+mod moments_json;
 mod oom;
 mod oom_table;
 mod phase_pattern;
@@ -43,6 +44,7 @@ pub use fragmentation::{fragmentation_pools_table, fragmentation_table, fragment
 pub use hints::hint_text;
 pub use leaks::{leaks_table, leaks_text};
 pub use modules::{modules_findings, modules_headline, modules_table};
+pub use moments_json::json_for_script;
 pub use oom::oom_text;
 pub use oom_table::oom_table;
 pub use phase_pattern::{departures_table, phase_pattern_text};
@@ -52,7 +54,7 @@ pub use segment_map::{segment_map_table, segment_map_text};
 pub use sites::sites_table;
 pub use summary_json::summary_json;
 pub(crate) use summary_text::device_name;
-pub use summary_text::{Style, summary_text};
+pub use summary_text::{Style, categories_table, holders_table, summary_text};
 pub use tables::{
     peaks_table, phases_table, steps_table, summary_table, timeline_people_table, timeline_table,
 };

@@ -271,24 +271,7 @@ impl Writer {
         }
         let name = device_name(device.device);
         self.heading(out, &format!("Alive at the peak of {name} allocated"));
-        let total: i64 = device.holders.iter().map(|holder| holder.bytes).sum();
-        let mut table =
-            Table::new(&[("site", "Site"), ("bytes", "Bytes"), ("share", "Share"), ("blocks", "Blocks")]);
-        let mut row = |name: String, bytes: i64, blocks: i64| {
-            let share = Cell::Share(bytes as f64 / total.max(1) as f64);
-            // Of memory in blocks that are not known only the sum is.
-            let blocks = if blocks == 0 { Cell::Unknown } else { Cell::Count(blocks) };
-            table.rows.push(vec![Cell::Text(name), Cell::Bytes(bytes), share, blocks]);
-        };
-        let (shown, rest) = device.holders.split_at(self.top.min(device.holders.len()));
-        for holder in shown {
-            row(holder.site.clone().unwrap_or_else(|| "(no site)".to_owned()), holder.bytes, holder.blocks);
-        }
-        if !rest.is_empty() {
-            let sum = |of: fn(&crate::analysis::NamedHolder) -> i64| rest.iter().map(of).sum();
-            row(format!("({} more)", rest.len()), sum(|holder| holder.bytes), sum(|holder| holder.blocks));
-        }
-        self.table(out, &table);
+        self.table(out, &holders_table(device, self.top));
     }
 
     /// What the peak consists of, in a line.
@@ -360,6 +343,59 @@ impl Writer {
             let _ = writeln!(out, "{mark} {}", shown(&printable(line)));
         }
     }
+}
+
+/// Who holds the peak of allocated: the `top` largest, and the rest as one.
+#[must_use]
+pub fn holders_table(device: &DeviceSummary, top: usize) -> Table {
+    let total: i64 = device.holders.iter().map(|holder| holder.bytes).sum();
+    let mut table =
+        Table::new(&[("site", "Site"), ("bytes", "Bytes"), ("share", "Share"), ("blocks", "Blocks")]);
+    let mut row = |name: String, bytes: i64, blocks: i64| {
+        let share = Cell::Share(bytes as f64 / total.max(1) as f64);
+        // Of memory in blocks that are not known only the sum is.
+        let blocks = if blocks == 0 { Cell::Unknown } else { Cell::Count(blocks) };
+        table.rows.push(vec![Cell::Text(name), Cell::Bytes(bytes), share, blocks]);
+    };
+    let (shown, rest) = device.holders.split_at(top.min(device.holders.len()));
+    for holder in shown {
+        row(holder.site.clone().unwrap_or_else(|| "(no site)".to_owned()), holder.bytes, holder.blocks);
+    }
+    if !rest.is_empty() {
+        let sum = |of: fn(&crate::analysis::NamedHolder) -> i64| rest.iter().map(of).sum();
+        row(format!("({} more)", rest.len()), sum(|holder| holder.bytes), sum(|holder| holder.blocks));
+    }
+    table
+}
+
+/// What the peak of allocated consists of, and what that stands on.
+#[must_use]
+pub fn categories_table(device: &DeviceSummary) -> Table {
+    let total: i64 = device.categories.iter().map(|of| of.total.bytes).sum();
+    let mut table = Table::new(&[
+        ("category", "Category"),
+        ("bytes", "Bytes"),
+        ("share", "Share"),
+        ("blocks", "Blocks"),
+        ("tagged_bytes", "Told by the program"),
+        ("inferred_bytes", "Inferred"),
+        ("recomputed_bytes", "Recomputed"),
+    ]);
+    let known = device.categories.iter().filter(|of| of.total.bytes > 0);
+    table.rows = known
+        .map(|of| {
+            vec![
+                Cell::Text(of.category.clone()),
+                Cell::Bytes(of.total.bytes),
+                Cell::Share(of.total.bytes as f64 / total.max(1) as f64),
+                Cell::count(i64::try_from(of.total.blocks).ok()),
+                Cell::Bytes(of.total.tagged_bytes),
+                Cell::Bytes(of.total.inferred_bytes),
+                Cell::Bytes(of.total.recomputed_bytes),
+            ]
+        })
+        .collect();
+    table
 }
 
 fn ending(watched: &Watched) -> String {

@@ -24,6 +24,7 @@ use crate::plot::{PlotConfig, Theme};
 use crate::render::Format;
 
 use request::Request;
+pub(super) use request::run_name;
 
 /// Kinds of plots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,6 +116,24 @@ pub(super) struct Args {
     /// Colours: for paper and light pages, or for dark ones
     #[arg(long, value_enum, default_value = "light")]
     pub(super) theme: ThemeArg,
+}
+
+impl Args {
+    /// As if nothing but the kind had been given besides what is common.
+    pub(super) fn of(kind: Kind, common: &Common) -> Self {
+        let PlotConfig { width, height, .. } = PlotConfig::new("");
+        Self {
+            kind,
+            common: common.clone(),
+            step: None,
+            at: None,
+            by: BlocksBy::Category,
+            budget: None,
+            width,
+            height,
+            theme: ThemeArg::Light,
+        }
+    }
 }
 
 /// A plot, and what to know before believing it.

@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
 }
 
 /// What a run is called: its folder or file, and the model if that was told.
-pub(super) fn run_name(source: &Source) -> String {
+pub(in crate::cli) fn run_name(source: &Source) -> String {
     let name = source
         .path
         .file_name()

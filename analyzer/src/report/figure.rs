@@ -1,0 +1,222 @@
+//! The interactive timeline of a device, as data for plotly: its curves, bands of steps and phases, peaks.
+//!
+//! Curves are those of [`Timeline`], whose stretches of time keep their extremes; hovering tells the highest of a stretch. A
+//! trace's `meta` is the number of its colour on the page, which the page's script puts in.
+
+use plotly::common::{Fill, HoverInfo, Line, Marker, MarkerSymbol, Mode};
+use plotly::layout::{Axis, DragMode, HoverMode, Layout, Margin};
+use plotly::{Configuration, Plot, Scatter};
+
+use crate::analysis::{Band, Curve, Series, Timeline};
+use crate::plot::{byte_unit, page_colour, time_unit};
+use crate::render;
+
+/// How much of the height the strips of steps and phases take, from the bottom.
+const STRIPS: [(f64, f64); 2] = [(0.0, 0.045), (0.06, 0.105)];
+/// And the curves.
+const CURVES: (f64, f64) = (0.14, 1.0);
+
+/// A device's timeline.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// −1 the host, 0… accelerators.
+    pub device: i16,
+    /// Data, layout and configuration for plotly, and what the page's script has to know of them; JSON.
+    pub json: String,
+}
+
+impl Figure {
+    /// The curves of `device`; none where there are none.
+    #[must_use]
+    pub fn new(timeline: &Timeline, device: i16) -> Option<Self> {
+        let series: Vec<&Series> = timeline.series.iter().filter(|series| series.device == device).collect();
+        let highest = series
+            .iter()
+            .flat_map(|series| series.buckets.iter().flatten())
+            .map(|bucket| bucket.max_bytes)
+            .max()?;
+        let (byte_name, byte_unit) = byte_unit(highest);
+        let (time_name, time_unit) = time_unit((timeline.end_nanos - timeline.start_nanos).max(1));
+        let drawing = Drawing { timeline, byte_name, byte_unit, time_unit };
+        let mut plot = Plot::new();
+        // A plot that is made and not shown needs no scripts of its own.
+        drawing.add_bands(&mut plot, &timeline.steps, "y2", |_, number| page_colour::of_step(number));
+        drawing.add_bands(&mut plot, &timeline.phases, "y3", page_colour::of_phase);
+        for series in &series {
+            drawing.add_curve(&mut plot, series);
+        }
+        drawing.add_peaks(&mut plot, device);
+        plot.set_layout(drawing.layout(time_name));
+        plot.set_configuration(Configuration::new().responsive(true).display_logo(false).scroll_zoom(true));
+        let ooms: Vec<f64> = timeline.oom_nanos.iter().map(|at| drawing.x(*at)).collect();
+        let extra = serde_json::json!({
+            "device": device,
+            "name": render::device_name(device),
+            "nanos_per_unit": time_unit,
+            "ooms": ooms,
+        });
+        Some(Self { device, json: format!("{{\"figure\":{},\"extra\":{extra}}}", plot.to_json()) })
+    }
+}
+
+struct Drawing<'a> {
+    timeline: &'a Timeline,
+    byte_name: &'static str,
+    byte_unit: f64,
+    time_unit: f64,
+}
+
+impl Drawing<'_> {
+    fn x(&self, time_nanos: i64) -> f64 {
+        // A pixel of the widest screen is more than a millionth of what is shown.
+        rounded((time_nanos - self.timeline.origin_nanos) as f64 / self.time_unit)
+    }
+
+    fn y(&self, bytes: i64) -> f64 {
+        rounded(bytes as f64 / self.byte_unit)
+    }
+
+    /// A line through the extremes, and the highest of each stretch as what one can point at.
+    fn add_curve(&self, plot: &mut Plot, series: &Series) {
+        let name = match series.curve {
+            Curve::Rss => "process rss",
+            Curve::Used => "used on the device (sampled)",
+            curve => curve.as_str(),
+        };
+        let colour = page_colour::of_curve(series.curve);
+        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        let (mut hover_xs, mut hover_ys, mut exact) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, bucket) in (0i64..).zip(&series.buckets) {
+            let Some(bucket) = bucket else { continue };
+            let begin = self.timeline.start_nanos + number * self.timeline.bucket_nanos;
+            let middle = (begin + self.timeline.bucket_nanos / 2).min(self.timeline.end_nanos).max(begin);
+            for bytes in [bucket.min_bytes, bucket.max_bytes, bucket.last_bytes] {
+                let point = (self.x(middle), self.y(bytes));
+                if xs.last().zip(ys.last()) != Some((&point.0, &point.1)) {
+                    xs.push(point.0);
+                    ys.push(point.1);
+                }
+            }
+            hover_xs.push(self.x(middle));
+            hover_ys.push(self.y(bucket.max_bytes));
+            // Exact in a double up to 2^53 bytes.
+            exact.push(bucket.max_bytes as f64);
+        }
+        let line =
+            Scatter::new(xs, ys).name(name).mode(Mode::Lines).legend_group(name).hover_info(HoverInfo::Skip);
+        let line = line.line(Line::new().width(if series.curve == Curve::Allocated { 2.0 } else { 1.2 }));
+        plot.add_trace(line.meta(colour));
+        let template = format!("highest %{{y:.2f}} {} (%{{customdata:,}} B)", self.byte_name);
+        let points = Scatter::new(hover_xs, hover_ys)
+            .name(name)
+            .mode(Mode::Markers)
+            .legend_group(name)
+            .show_legend(false)
+            .custom_data(exact)
+            .hover_template(template)
+            .marker(Marker::new().size(1).opacity(0.01));
+        plot.add_trace(points.meta(colour));
+    }
+
+    /// Bands of one name are one trace of closed shapes.
+    fn add_bands(&self, plot: &mut Plot, bands: &[Band], axis: &str, colour: impl Fn(&str, usize) -> usize) {
+        let is_step = axis == "y2";
+        let mut names: Vec<&str> = Vec::new();
+        if is_step {
+            // Two that take turns, so that one is told from the next.
+            names = vec!["steps", "steps "];
+        } else {
+            for band in bands {
+                if !names.contains(&band.name.as_str()) {
+                    names.push(&band.name);
+                }
+            }
+        }
+        for (number, name) in names.iter().enumerate() {
+            let (mut xs, mut ys) = (Vec::new(), Vec::new());
+            for (at, band) in bands.iter().enumerate() {
+                let is_of_it = if is_step { at % 2 == number } else { band.name == *name };
+                if !is_of_it {
+                    continue;
+                }
+                let (begin, end) = (self.x(band.begin_nanos), self.x(band.end_nanos));
+                xs.extend([Some(begin), Some(begin), Some(end), Some(end), None]);
+                ys.extend([Some(0), Some(1), Some(1), Some(0), None]);
+            }
+            if xs.is_empty() {
+                continue;
+            }
+            let shown = as_text(name);
+            let trace = Scatter::new(xs, ys)
+                .name(&shown)
+                .mode(Mode::Lines)
+                .line(Line::new().width(0.0))
+                .fill(Fill::ToSelf)
+                .y_axis(axis)
+                .hover_info(HoverInfo::Skip)
+                .show_legend(!is_step);
+            plot.add_trace(trace.meta(colour(name, number)));
+        }
+    }
+
+    fn add_peaks(&self, plot: &mut Plot, device: i16) {
+        for peak in
+            self.timeline.peaks.iter().filter(|peak| peak.device == device && peak.curve == Curve::Allocated)
+        {
+            let points = Scatter::new(vec![self.x(peak.time_nanos)], vec![self.y(peak.bytes)])
+                .name("peak of allocated")
+                .mode(Mode::Markers)
+                .hover_info(HoverInfo::Skip)
+                .marker(Marker::new().size(11).symbol(MarkerSymbol::CircleOpen));
+            plot.add_trace(points.meta(page_colour::of_peak()));
+        }
+    }
+
+    fn layout(&self, time_name: &str) -> Layout {
+        let ends = [self.timeline.start_nanos, self.timeline.end_nanos].map(|at| self.x(at));
+        let strip = |domain: (f64, f64)| {
+            Axis::new().domain(&[domain.0, domain.1]).fixed_range(true).visible(false).range(vec![0, 1])
+        };
+        Layout::new()
+            .height(460)
+            .margin(Margin::new().left(60).right(16).top(16).bottom(48))
+            .hover_mode(HoverMode::XUnified)
+            .hover_distance(-1)
+            .drag_mode(DragMode::Zoom)
+            .x_axis(
+                Axis::new()
+                    .title(format!("time since the start of the recording ({time_name})"))
+                    .range(vec![ends[0], if ends[1] > ends[0] { ends[1] } else { ends[0] + 1.0 }])
+                    .anchor("y2"),
+            )
+            .y_axis(
+                Axis::new()
+                    .title(self.byte_name)
+                    .domain(&[CURVES.0, CURVES.1])
+                    .range_mode(plotly::layout::RangeMode::ToZero),
+            )
+            .y_axis2(strip(STRIPS[0]))
+            .y_axis3(strip(STRIPS[1]))
+            .legend(
+                plotly::layout::Legend::new()
+                    .orientation(plotly::common::Orientation::Horizontal)
+                    .y(1.02)
+                    .y_anchor(plotly::common::Anchor::Bottom),
+            )
+    }
+}
+
+/// Names as plotly shows them as they are: it takes some tags, and entities, in texts.
+fn as_text(name: &str) -> String {
+    let shortened: String = render::printable(name).chars().take(60).collect();
+    shortened.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// To so many digits that no screen shows a difference, which keeps the page small.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let scale = 10f64.powi(8 - value.abs().log10().ceil() as i32);
+    (value * scale).round() / scale
+}
