@@ -19,6 +19,7 @@ mod holders;
 mod leaks;
 mod live_moments;
 mod live_set;
+mod moments;
 mod noise_band;
 mod oom;
 mod peaks;
@@ -60,6 +61,7 @@ pub use leaks::{
 };
 pub use live_moments::{LiveMoment, LiveMoments, Moment, labelled_live_moments, live_moments};
 pub use live_set::{LiveBlock, LiveSetAt};
+pub use moments::{DeviceMoments, MomentRow, Moments, MomentsWanted, Reason, Share, moments};
 pub use oom::{
     Cause, Evidence, FloorGrowth, HostKill, Oom, OomHolder, Ooms, ProcessRss, Reading as OomReading, Remedy,
     host_kills, ooms,

@@ -44,7 +44,7 @@ pub use fragmentation::{fragmentation_pools_table, fragmentation_table, fragment
 pub use hints::hint_text;
 pub use leaks::{leaks_table, leaks_text};
 pub use modules::{modules_findings, modules_headline, modules_table};
-pub use moments_json::json_for_script;
+pub use moments_json::{json_for_script, moments_json};
 pub use oom::oom_text;
 pub use oom_table::oom_table;
 pub use phase_pattern::{departures_table, phase_pattern_text};
