@@ -26,6 +26,7 @@ pub struct TraceBuilder {
     names: Vec<(String, StringUse)>,
     part_rows: Option<usize>,
     config: Config,
+    paused_nanos: u64,
 }
 
 impl TraceBuilder {
@@ -50,7 +51,14 @@ impl TraceBuilder {
     }
 
     fn ticks(&self) -> u64 {
-        ORIGIN_NANOS + self.slots.len() as u64 * 1000
+        ORIGIN_NANOS + self.slots.len() as u64 * 1000 + self.paused_nanos
+    }
+
+    /// Lets so much time go by before the next row.
+    #[must_use]
+    pub fn pause(mut self, nanos: u64) -> Self {
+        self.paused_nanos += nanos;
+        self
     }
 
     fn id(&mut self, name: &str, used: StringUse) -> u32 {
@@ -121,6 +129,12 @@ impl TraceBuilder {
     #[must_use]
     pub fn raised(self) -> Self {
         self.checkpoint(CheckpointKind::Oom, None, None, None)
+    }
+
+    /// An alert of that rule, at that value of its metric.
+    #[must_use]
+    pub fn alert(self, rule: &str, value: f64) -> Self {
+        self.checkpoint(CheckpointKind::Alert, Some(rule), None, Some(value))
     }
 
     /// A mark.

@@ -3,7 +3,9 @@
 //! Two passes, since what a block is depends on when it is freed. Each stretch of time shows the moment in it at which most
 //! was allocated: its categories add up to what was allocated then, and no peak is lost.
 
+use super::bands::{Band, BandWatch};
 use super::categories::{CategoryRules, CategoryTotal, Kind, Label, Labels, label_blocks_with};
+use super::timeline::{PeakMark, peak_marks};
 use crate::error::Result;
 use crate::load::Process;
 use crate::replay::{Observed, Observer, Outcome, Window, replay};
@@ -43,6 +45,12 @@ pub struct Breakdown {
     pub bucket_nanos: i64,
     /// By device.
     pub devices: Vec<DeviceBreakdown>,
+    /// Phases, if there are not too many to be told apart.
+    pub phases: Vec<Band>,
+    /// Steps, likewise.
+    pub steps: Vec<Band>,
+    /// The peaks of allocated and reserved, by device.
+    pub peaks: Vec<PeakMark>,
 }
 
 /// The categories of a process inside of `window`, in at most `buckets` stretches of time.
@@ -62,7 +70,8 @@ pub fn breakdown(
     let count = buckets.max(1) as i64;
     let bucket_nanos = (end_nanos - start_nanos) / count + 1;
     let mut building = Building { labels: &labels, window, start_nanos, bucket_nanos, devices: Vec::new() };
-    replay(process, window, &mut building)?;
+    let mut bands = BandWatch::new(window);
+    replay(process, window, &mut (&mut building, &mut bands))?;
     let last = ((end_nanos - start_nanos) / bucket_nanos) as usize;
     let mut devices: Vec<DeviceBreakdown> = building
         .devices
@@ -70,7 +79,18 @@ pub fn breakdown(
         .map(|device| device.finish(&labels, start_nanos, bucket_nanos, last))
         .collect();
     devices.sort_by_key(|device| device.device);
-    Ok((Breakdown { origin_nanos: first_nanos, start_nanos, end_nanos, bucket_nanos, devices }, outcome))
+    let (phases, steps) = bands.finish(start_nanos, end_nanos);
+    let breakdown = Breakdown {
+        origin_nanos: first_nanos,
+        start_nanos,
+        end_nanos,
+        bucket_nanos,
+        devices,
+        phases,
+        steps,
+        peaks: peak_marks(&outcome),
+    };
+    Ok((breakdown, outcome))
 }
 
 struct Building<'a> {

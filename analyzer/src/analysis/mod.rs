@@ -2,6 +2,7 @@
 
 pub mod activations;
 mod aligned_steps;
+mod bands;
 mod breakdown;
 pub mod categories;
 mod changed_holders;
@@ -35,6 +36,7 @@ mod run_figures;
 mod series_set;
 mod sites;
 mod step_comparison;
+mod step_course;
 mod step_highs;
 mod step_table;
 mod summary;
@@ -43,6 +45,7 @@ mod timeline;
 mod unused_at_peak;
 
 pub use aligned_steps::{AlignedStep, OfRank, aligned_steps};
+pub use bands::Band;
 pub use breakdown::{Breakdown, BreakdownBucket, DeviceBreakdown, breakdown};
 pub use changed_holders::{ChangedHolder, ChangedHolders, Held, changed_holders, held_at_peak};
 pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict, comparison};
@@ -81,6 +84,7 @@ pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures
 pub use series_set::{Bucket, Series};
 pub use sites::{SiteOrder, SiteRow, sites};
 pub use step_comparison::{ComparedStep, StepComparison, StepOfRun, step_comparison};
+pub use step_course::{StepCourse, StepPoint, step_course};
 pub use step_highs::{StepHigh, StepHighs};
 pub use step_table::{StepRow, StepTable};
 pub use summary::{
@@ -88,4 +92,4 @@ pub use summary::{
     summary,
 };
 pub use theil_sen::TheilSen;
-pub use timeline::{Band, Curve, DEFAULT_BUCKETS, PeakMark, Timeline, timeline, timeline_on_node};
+pub use timeline::{Curve, DEFAULT_BUCKETS, NamedMoment, PeakMark, Timeline, timeline, timeline_on_node};

@@ -3,9 +3,12 @@
 //! The length of a trace is not known while it is read, so the buckets begin narrow and are merged two by two whenever
 //! there are too many: memory is constant, and every bucket keeps the lowest and the highest value inside of it.
 
+use std::collections::BTreeMap;
+
 use tidegauge_schemas::{CheckpointKind, metrics};
 
 use super::Series;
+use super::bands::{Band, BandWatch};
 use super::series_set::{SeriesSet, Spread};
 use crate::error::Result;
 use crate::load::{Process, Rows, SampleRow};
@@ -13,8 +16,8 @@ use crate::replay::{DeviceState, Observed, Observer, Outcome, Place, Window, rep
 
 /// Buckets of a timeline unless asked otherwise: one for each column of pixels of a wide plot, and some.
 pub const DEFAULT_BUCKETS: usize = 1000;
-/// Steps and phases kept for drawing bands; a plot cannot show more.
-const MAX_BANDS: usize = 4000;
+/// Alerts kept for marking; a plot cannot show more.
+const MAX_ALERTS: usize = 4000;
 
 /// Which curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,15 +63,13 @@ impl Curve {
     }
 }
 
-/// A step, or a phase, as a stretch of time.
+/// A moment with a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Band {
-    /// Name of the phase or number of the step.
+pub struct NamedMoment {
+    /// What it is called.
     pub name: String,
-    /// When it began, nanoseconds since 1970.
-    pub begin_nanos: i64,
-    /// When it ended.
-    pub end_nanos: i64,
+    /// When it was, nanoseconds since 1970.
+    pub time_nanos: i64,
 }
 
 /// The highest point of a curve, for marking.
@@ -109,6 +110,10 @@ pub struct Timeline {
     pub peaks: Vec<PeakMark>,
     /// Failed allocations, nanoseconds since 1970.
     pub oom_nanos: Vec<i64>,
+    /// Alerts that were raised, by their rules; the first 4000.
+    pub alerts: Vec<NamedMoment>,
+    /// Memory that there is, as far as it was recorded: of devices, and under −1 of the control group or the node.
+    pub limits: Vec<(i16, i64)>,
 }
 
 /// The state of a device at a time at which more may happen to it: what does not last is no low. A block that goes from
@@ -126,11 +131,11 @@ struct Unsettled {
 struct TimelineBuilder {
     window: Window,
     series: SeriesSet,
-    phases: Vec<Band>,
-    steps: Vec<Band>,
-    has_too_many_phases: bool,
-    has_too_many_steps: bool,
+    bands: BandWatch,
     oom_nanos: Vec<i64>,
+    alerts: Vec<NamedMoment>,
+    /// The smallest that was told.
+    limits: BTreeMap<i16, i64>,
     unsettled: Option<Unsettled>,
     used_peaks: Vec<PeakMark>,
 }
@@ -156,17 +161,18 @@ pub fn timeline_on_node(
     let mut builder = TimelineBuilder {
         window,
         series: SeriesSet::new(window, buckets),
-        phases: Vec::new(),
-        steps: Vec::new(),
-        has_too_many_phases: false,
-        has_too_many_steps: false,
+        bands: BandWatch::new(window),
         oom_nanos: Vec::new(),
+        alerts: Vec::new(),
+        limits: BTreeMap::new(),
         unsettled: None,
         used_peaks: Vec::new(),
     };
     let outcome = replay(process, window, &mut builder)?;
     builder.settle();
+    builder.add_limits_of(process);
     for recorder in recorders {
+        builder.add_limits_of(recorder);
         builder.add_node_of(recorder, &outcome)?;
     }
     Ok((builder.finish(&outcome), outcome))
@@ -203,6 +209,31 @@ impl TimelineBuilder {
         }
     }
 
+    fn add_limits_of(&mut self, process: &Process) {
+        let infos = process.info.iter().flat_map(|info| &info.devices);
+        for (device, bytes) in infos.filter_map(|info| Some((info.index, info.total_bytes?))) {
+            self.add_limit(device, i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn add_limit(&mut self, device: i16, bytes: i64) {
+        if bytes > 0 {
+            let known = self.limits.entry(device).or_insert(bytes);
+            *known = bytes.min(*known);
+        }
+    }
+
+    /// What a sample tells of how much there is.
+    fn add_limit_of(&mut self, sample: &SampleRow) {
+        match sample.metric.as_str() {
+            name if name == metrics::GPU_TOTAL.name => self.add_limit(sample.device, sample.value as i64),
+            name if name == metrics::CGROUP_LIMIT.name || name == metrics::MEMORY_TOTAL.name => {
+                self.add_limit(-1, sample.value as i64);
+            }
+            _ => {}
+        }
+    }
+
     fn add_node_sample(&mut self, sample: &SampleRow) {
         if sample.metric != metrics::GPU_USED.name || sample.time_nanos > self.window.end_nanos {
             return;
@@ -234,6 +265,7 @@ impl TimelineBuilder {
         let mut before: Vec<SampleRow> = Vec::new();
         for row in Rows::new(recorder).node_samples() {
             let row = row?;
+            self.add_limit_of(&row);
             if row.metric != metrics::GPU_USED.name
                 || known.contains(&row.device)
                 || row.time_nanos > last_nanos
@@ -263,28 +295,25 @@ impl TimelineBuilder {
         peaks.sort_by_key(|mark| (mark.device, mark.curve));
         let origin_nanos = outcome.first_nanos();
         let Spread { start_nanos, end_nanos, bucket_nanos, series } = self.series.finish(outcome);
-        let clip = |bands: Vec<Band>, too_many: bool| {
-            if too_many {
-                return Vec::new();
-            }
-            let shown = |band: &Band| band.end_nanos >= start_nanos && band.begin_nanos <= end_nanos;
-            bands.into_iter().filter(shown).collect()
-        };
+        let (phases, steps) = self.bands.finish(start_nanos, end_nanos);
         Timeline {
             origin_nanos,
             start_nanos,
             end_nanos,
             bucket_nanos,
             series,
-            phases: clip(self.phases, self.has_too_many_phases),
-            steps: clip(self.steps, self.has_too_many_steps),
+            phases,
+            steps,
             peaks,
             oom_nanos: self.oom_nanos,
+            alerts: self.alerts,
+            limits: self.limits.into_iter().collect(),
         }
     }
 }
 
-fn peak_marks(outcome: &Outcome) -> Vec<PeakMark> {
+/// The peaks of allocated and reserved, by device.
+pub(super) fn peak_marks(outcome: &Outcome) -> Vec<PeakMark> {
     let mark = |device: &DeviceState, curve, peak: &crate::replay::Peak| {
         let Place { step, phase } = peak.place;
         Some(PeakMark {
@@ -303,18 +332,14 @@ fn peak_marks(outcome: &Outcome) -> Vec<PeakMark> {
     outcome.devices.iter().flat_map(of_device).flatten().collect()
 }
 
-fn add_band(bands: &mut Vec<Band>, too_many: &mut bool, name: String, begin_nanos: i64, end_nanos: i64) {
-    if bands.len() < MAX_BANDS {
-        bands.push(Band { name, begin_nanos, end_nanos });
-    } else {
-        *too_many = true;
-    }
-}
-
 impl Observer for TimelineBuilder {
     fn observe(&mut self, observed: &Observed<'_>) {
         if !matches!(observed, Observed::Event { .. }) {
             self.settle();
+        }
+        self.bands.observe(observed);
+        if let Observed::Sample(sample) | Observed::NodeSample(sample) = observed {
+            self.add_limit_of(sample);
         }
         match observed {
             Observed::NodeSample(sample) => self.add_node_sample(sample),
@@ -333,21 +358,13 @@ impl Observer for TimelineBuilder {
             {
                 self.oom_nanos.push(row.time_nanos);
             }
-            Observed::Phase(phase) if self.window.overlaps(phase.begin_nanos, phase.end_nanos) => add_band(
-                &mut self.phases,
-                &mut self.has_too_many_phases,
-                phase.name.clone(),
-                phase.begin_nanos,
-                phase.end_nanos,
-            ),
-            Observed::Step { step, .. } if self.window.overlaps(step.begin_nanos, step.end_nanos) => {
-                add_band(
-                    &mut self.steps,
-                    &mut self.has_too_many_steps,
-                    step.step.to_string(),
-                    step.begin_nanos,
-                    step.end_nanos,
-                )
+            Observed::Checkpoint { row, .. }
+                if row.kind == Some(CheckpointKind::Alert) && self.window.contains(row.time_nanos) =>
+            {
+                if self.alerts.len() < MAX_ALERTS {
+                    let name = row.name.clone().unwrap_or_else(|| "alert".to_owned());
+                    self.alerts.push(NamedMoment { name, time_nanos: row.time_nanos });
+                }
             }
             _ => {}
         }

@@ -1,11 +1,14 @@
 //! Plots as SVG, drawn by plotters. The same input gives the same bytes; nothing is fetched, no font is embedded.
 
 mod activations;
+mod bands;
 mod blocks;
 mod breakdown;
 mod canvas;
 mod compare;
 mod fragmentation;
+mod height_axis;
+mod labels;
 mod leaks;
 pub(crate) mod page_colour;
 mod phases;
@@ -14,10 +17,14 @@ mod ranks;
 mod steps;
 mod text;
 mod theme;
+mod time_axis;
 mod timeline;
 
 pub(crate) use canvas::{byte_unit, time_unit};
+pub use breakdown::{breakdown_buckets, breakdown_svg};
+pub use leaks::leaks_svg;
 pub use phases::phases_svg;
+pub use steps::steps_svg;
 pub use theme::{Theme, in_page_colours, page_colours};
 pub use timeline::timeline_svg;
 
@@ -42,8 +49,9 @@ impl PlotConfig {
     }
 }
 
-/// Columns of pixels that a timeline of this width has: more buckets would not be seen.
+/// Columns of pixels that a timeline of this width has: more buckets would not be seen, and still more would make a large
+/// file.
 #[must_use]
 pub fn timeline_buckets(config: &PlotConfig) -> usize {
-    (config.width.saturating_sub(canvas::LEFT + canvas::RIGHT) as usize).max(100)
+    (config.width.saturating_sub(canvas::LEFT + canvas::RIGHT) as usize).clamp(100, 1500)
 }

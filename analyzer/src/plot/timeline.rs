@@ -1,26 +1,29 @@
 //! The curves over time, with phases, steps and the peak.
 
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
+use super::bands::{Bands, STRIP};
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
-use super::text::{fit, text_width};
-use super::theme::{
-    ACTIVE, ALLOCATED, MUTED, OOM, PAPER, PEAK, RESERVED, RSS, SMALL_SIZE, TEXT_SIZE, USED, phase_colour,
-};
-use crate::analysis::{Band, Curve, PeakMark, Series, Timeline};
+use super::labels::{Labels, draw_peak, peak_texts};
+use super::theme::{ACTIVE, ALERT, ALLOCATED, LIMIT, OOM, RESERVED, RSS, USED};
+use super::time_axis::TimeAxis;
+use crate::analysis::{Curve, NamedMoment, PeakMark, Series, Timeline};
 use crate::error::Result;
 use crate::render;
 
-/// Height of the strip of phases.
-const STRIP: i32 = 10;
-/// Bands over the whole height are drawn if they are at least this wide on average; narrower ones are only in the strip.
-const WIDE_BAND: f64 = 8.0;
 /// Resident memory that is so many times what was allocated would leave that as a line along the axis: a program's libraries.
 const MOST_RSS: i64 = 4;
 /// Room above the highest point, for the label of the peak.
 const HEADROOM: f64 = 1.14;
+/// A limit is drawn if the curves reach this part of it: one far above would press them down.
+const NEAR_LIMIT: f64 = 0.6;
+
+/// Failures, and alerts, that are labelled; the others have their lines.
+const MOST_LABELS: usize = 40;
+
+/// Lines of one kind across the plot: more would be a surface.
+const MOST_LINES: i32 = 400;
 
 /// Draws the curves of one device, with the process's resident size if it is the host.
 ///
@@ -40,7 +43,9 @@ struct Plot<'a> {
     top_bytes: i64,
     /// Highest resident memory, where that is left out.
     left_out_rss_bytes: Option<i64>,
-    phase_names: Vec<&'a str>,
+    /// Memory that there is, if the curves come near to it.
+    limit_bytes: Option<i64>,
+    bands: Bands<'a>,
 }
 
 impl<'a> Plot<'a> {
@@ -60,18 +65,13 @@ impl<'a> Plot<'a> {
         let fits = |series: &&&Series| series.curve != Curve::Rss || left_out_rss_bytes.is_none();
         let series: Vec<&Series> = of_device.iter().filter(differs).filter(fits).copied().collect();
         let top_bytes = series.iter().filter_map(highest).max().unwrap_or(0).max(1);
-        let mut phase_names: Vec<&str> = Vec::new();
-        for phase in &timeline.phases {
-            if !phase_names.contains(&phase.name.as_str()) {
-                phase_names.push(&phase.name);
-            }
-        }
         let of_curve =
             |curve| timeline.peaks.iter().find(|peak| peak.device == device && peak.curve == curve);
         let peak = if allocated.is_some() { of_curve(Curve::Allocated) } else { of_curve(Curve::Used) };
         let is_shown = |peak: &&PeakMark| {
             timeline.start_nanos <= peak.time_nanos && peak.time_nanos <= timeline.end_nanos
         };
+        let limit = timeline.limits.iter().find(|(of, _)| *of == device).map(|(_, bytes)| *bytes);
         Self {
             timeline,
             device,
@@ -80,7 +80,8 @@ impl<'a> Plot<'a> {
             peak: peak.filter(is_shown),
             top_bytes,
             left_out_rss_bytes,
-            phase_names,
+            limit_bytes: limit.filter(|bytes| top_bytes as f64 >= NEAR_LIMIT * *bytes as f64),
+            bands: Bands::new(&timeline.phases, &timeline.steps),
         }
     }
 
@@ -105,42 +106,46 @@ impl<'a> Plot<'a> {
 
     fn description(&self) -> String {
         let took = render::duration(self.timeline.end_nanos - self.timeline.start_nanos);
-        match self.peak {
-            Some(peak) => format!("{} over {took}. {}", self.subtitle(), self.peak_text(peak)),
-            None => format!("{} over {took}.", self.subtitle()),
+        let mut text = format!("{} over {took}.", self.subtitle());
+        if let Some(told) = self.peak_texts().first() {
+            text += &format!(" {told}.");
         }
-    }
-
-    fn peak_text(&self, peak: &PeakMark) -> String {
-        let at = render::duration(peak.time_nanos - self.timeline.origin_nanos);
-        let mut text = format!("peak {} at {at}", render::bytes(peak.bytes));
-        if let Some(step) = peak.step {
-            text += &format!(", step {step}");
+        if let Some(bytes) = self.limit_bytes {
+            text += &format!(" limit {}.", render::bytes(bytes));
         }
-        if let Some(phase) = &peak.phase {
-            text += &format!(", {}", fit(phase, TEXT_SIZE, 180));
+        let since_start = |time_nanos: i64| render::duration(time_nanos - self.timeline.origin_nanos);
+        if let Some(first) = self.timeline.oom_nanos.first() {
+            text += &format!(" out of memory, first at {}.", since_start(*first));
+        }
+        if let Some(NamedMoment { name, time_nanos }) = self.timeline.alerts.first() {
+            let times = self.timeline.alerts.len();
+            text += &format!(" alerts: {times}, first `{name}` at {}.", since_start(*time_nanos));
         }
         text
+    }
+
+    fn peak_texts(&self) -> Vec<String> {
+        self.peak.map(|peak| peak_texts(peak, self.timeline.origin_nanos)).unwrap_or_default()
     }
 
     fn draw(&self, area: &Area<'_>) -> Result<()> {
         let top = canvas::header(area, self.config, &self.subtitle(), &self.legend_entries())?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
-        let span_nanos = (self.timeline.end_nanos - self.timeline.start_nanos).max(1);
+        let (start_nanos, end_nanos) = (self.timeline.start_nanos, self.timeline.end_nanos);
+        let axis = TimeAxis::new(self.timeline.origin_nanos, start_nanos, end_nanos);
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
-        let (time_name, time_unit) = canvas::time_unit(span_nanos);
-        let x = |time_nanos: i64| (time_nanos - self.timeline.origin_nanos) as f64 / time_unit;
+        let x = |time_nanos: i64| axis.at(time_nanos);
         let y = |bytes: i64| bytes as f64 / byte_unit;
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32,
             top: top + ABOVE,
             bottom: height - BELOW - STRIP - 4,
-            x: x(self.timeline.start_nanos)..x(self.timeline.start_nanos + span_nanos),
-            y: 0.0..y(self.top_bytes) * HEADROOM,
+            x: x(start_nanos)..x(end_nanos.max(start_nanos + 1)),
+            y: 0.0..(y(self.top_bytes) * HEADROOM).max(y(self.limit_bytes.unwrap_or(0)) * 1.08),
         };
         let axes = Axes {
-            x_title: &format!("time since the start of the recording ({time_name})"),
+            x_title: &axis.title(),
             y_title: byte_name,
             x_label: &canvas::tick_text,
             y_label: &canvas::tick_text,
@@ -149,8 +154,8 @@ impl<'a> Plot<'a> {
         };
         let mut chart = plot.chart(area, &axes)?;
         let pixel = |time_nanos: i64| plot.across(x(time_nanos));
-        self.draw_phases(area, &plot, &pixel)?;
-        self.draw_steps(area, &plot, &pixel)?;
+        self.bands.draw_phases(area, &plot, &pixel)?;
+        self.bands.draw_steps(area, &plot, &pixel)?;
 
         for series in &self.series {
             let points = self.points(series, &x, &y);
@@ -163,13 +168,41 @@ impl<'a> Plot<'a> {
                 LineSeries::new(points, colour.stroke_width(if series.curve == Curve::Rss { 1 } else { 2 }));
             chart.draw_series(line).map_err(failed)?;
         }
-        for &time_nanos in &self.timeline.oom_nanos {
-            let at = pixel(time_nanos);
-            let line = PathElement::new(vec![(at, plot.top), (at, plot.bottom)], OOM.stroke_width(2));
+        let mut labels = Labels::new(&plot);
+        if let Some(bytes) = self.limit_bytes {
+            let down = plot.down(y(bytes));
+            let line = PathElement::new(vec![(plot.left, down), (plot.right, down)], LIMIT.stroke_width(2));
             area.draw(&line).map_err(failed)?;
         }
+        let alerts = self.timeline.alerts.iter().map(|alert| (alert.time_nanos, alert.name.as_str()));
+        let ooms = self.timeline.oom_nanos.iter().map(|time_nanos| (*time_nanos, "out of memory"));
+        let lines_of = |moments: &mut dyn Iterator<Item = (i64, &'a str)>| {
+            let mut lines: Vec<(i32, &str)> = moments.map(|(at, name)| (pixel(at), name)).collect();
+            // Several that are as good as at one place look like one.
+            let apart = ((plot.right - plot.left) / MOST_LINES).max(1);
+            lines.dedup_by(|(at, _), (kept, _)| (*at - *kept).abs() < apart);
+            lines
+        };
+        let marks = [(lines_of(&mut { ooms }), OOM, 2), (lines_of(&mut { alerts }), ALERT, 2)];
+        for (lines, colour, width) in &marks {
+            for (at, _) in lines {
+                let line =
+                    PathElement::new(vec![(*at, plot.top), (*at, plot.bottom)], colour.stroke_width(*width));
+                area.draw(&line).map_err(failed)?;
+            }
+        }
         if let Some(peak) = self.peak {
-            self.draw_peak(area, &plot, peak, (pixel(peak.time_nanos), plot.down(y(peak.bytes))))?;
+            let at = (pixel(peak.time_nanos), plot.down(y(peak.bytes)));
+            draw_peak(area, &mut labels, &self.peak_texts(), at)?;
+        }
+        if let Some(bytes) = self.limit_bytes {
+            let text = format!("limit {}", render::bytes(bytes));
+            labels.above_line(area, &text, plot.down(y(bytes)), LIMIT)?;
+        }
+        for (lines, colour, _) in &marks {
+            for (at, name) in lines.iter().take(MOST_LABELS) {
+                labels.at_line(area, name, *at, *colour)?;
+            }
         }
         Ok(())
     }
@@ -219,87 +252,18 @@ impl<'a> Plot<'a> {
             };
             LegendEntry::new(text, colour(series.curve), Swatch::Line)
         };
-        let phase = |(number, name): (usize, &&str)| {
-            LegendEntry::new(*name, phase_colour(name, number), Swatch::Area)
-        };
         let mut entries: Vec<LegendEntry> = self.series.iter().map(curve).collect();
         if !self.timeline.oom_nanos.is_empty() {
             entries.push(LegendEntry::new("out of memory", OOM, Swatch::Line));
         }
-        entries.extend(self.phase_names.iter().enumerate().map(phase));
+        if !self.timeline.alerts.is_empty() {
+            entries.push(LegendEntry::new("alert", ALERT, Swatch::Line));
+        }
+        if self.limit_bytes.is_some() {
+            entries.push(LegendEntry::new("limit", LIMIT, Swatch::Line));
+        }
+        entries.extend(self.bands.legend_entries());
         entries
-    }
-
-    fn draw_phases(&self, area: &Area<'_>, plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Result<()> {
-        if self.timeline.phases.is_empty() {
-            return Ok(());
-        }
-        let number = |name: &str| self.phase_names.iter().position(|known| *known == name).unwrap_or(0);
-        let runs = pixel_runs(&self.timeline.phases, plot, pixel);
-        let width = f64::from(plot.right - plot.left) / self.timeline.phases.len() as f64;
-        for (name, from, to) in runs {
-            let colour = phase_colour(name, number(name));
-            let strip = Rectangle::new([(from, plot.bottom + 1), (to, plot.bottom + STRIP)], colour.filled());
-            area.draw(&strip).map_err(failed)?;
-            if width >= WIDE_BAND {
-                let band = Rectangle::new([(from, plot.top), (to, plot.bottom)], colour.mix(0.10).filled());
-                area.draw(&band).map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn draw_steps(&self, area: &Area<'_>, plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Result<()> {
-        let style = canvas::text_style(SMALL_SIZE, MUTED, HPos::Left, VPos::Bottom);
-        let mut free_from = i32::MIN;
-        let mut last_tick = i32::MIN;
-        for step in &self.timeline.steps {
-            let at = pixel(step.begin_nanos);
-            if at < last_tick + 3 {
-                continue;
-            }
-            let text = if free_from == i32::MIN { format!("step {}", step.name) } else { step.name.clone() };
-            let width = text_width(&text, SMALL_SIZE);
-            let is_labelled = at >= free_from && at + width < plot.right;
-            let length = if is_labelled { 7 } else { 3 };
-            let tick = PathElement::new(vec![(at, plot.top - length), (at, plot.top)], MUTED);
-            area.draw(&tick).map_err(failed)?;
-            if is_labelled {
-                canvas::write(area, &text, &style, (at, plot.top - 8))?;
-                free_from = at + width + 24;
-            }
-            last_tick = at;
-        }
-        Ok(())
-    }
-
-    fn draw_peak(
-        &self,
-        area: &Area<'_>,
-        plot: &Frame,
-        peak: &PeakMark,
-        (across, down): (i32, i32),
-    ) -> Result<()> {
-        let mark = Circle::new((across, down), 4, PEAK.stroke_width(2));
-        area.draw(&mark).map_err(failed)?;
-        let text = self.peak_text(peak);
-        let width = text_width(&text, TEXT_SIZE);
-        // Above the highest point there is room; to the side that has it.
-        let (across, anchor) = if across + 8 + width < plot.right {
-            (across + 8, HPos::Left)
-        } else {
-            (across - 8, HPos::Right)
-        };
-        let bottom = (down - 5).max(plot.top + 16);
-        // A ground, so that a curve behind the label does not cross it out.
-        let left = if matches!(anchor, HPos::Left) { across } else { across - width };
-        let ground = Rectangle::new(
-            [(left - 2, bottom - 13), (left + width + 2, bottom + 3)],
-            PAPER.mix(0.75).filled(),
-        );
-        area.draw(&ground).map_err(failed)?;
-        let style = canvas::text_style(TEXT_SIZE, PEAK, anchor, VPos::Bottom);
-        canvas::write(area, &text, &style, (across, bottom))
     }
 }
 
@@ -313,38 +277,4 @@ pub(super) fn colour(curve: Curve) -> RGBColor {
         // No plot of curves shows them.
         Curve::Unused | Curve::Split | Curve::Cached | Curve::LargestHole | Curve::Outside => RESERVED,
     }
-}
-
-/// Phases as runs of pixel columns: where several share a column, the one that has most of it is shown, so that the
-/// number of runs is bounded by the width of the plot.
-fn pixel_runs<'a>(phases: &'a [Band], plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Vec<(&'a str, i32, i32)> {
-    let columns = (plot.right - plot.left).max(1) as usize;
-    // Of phases that fill a column the shortest wins, which is the innermost; of those that only touch it the longest.
-    let mut owners: Vec<Option<(&Band, bool, i64)>> = vec![None; columns];
-    for phase in phases {
-        let (from, to) = (pixel(phase.begin_nanos) - plot.left, pixel(phase.end_nanos) - plot.left);
-        let length = phase.end_nanos - phase.begin_nanos;
-        for (column, owner) in
-            owners.iter_mut().enumerate().take(to.max(from + 1) as usize).skip(from as usize)
-        {
-            let fills = (column as i32) > from && (column as i32) < to;
-            let is_better = owner.is_none_or(|(_, filled, other)| match (fills, filled) {
-                (true, true) => length < other,
-                (false, false) => length > other,
-                (fills, _) => fills,
-            });
-            if is_better {
-                *owner = Some((phase, fills, length));
-            }
-        }
-    }
-    let mut runs: Vec<(&str, i32, i32)> = Vec::new();
-    for (column, owner) in (plot.left..).zip(&owners) {
-        let Some((phase, ..)) = owner else { continue };
-        match runs.last_mut() {
-            Some((name, _, to)) if *name == phase.name && *to == column => *to = column + 1,
-            _ => runs.push((&phase.name, column, column + 1)),
-        }
-    }
-    runs
 }

@@ -121,6 +121,8 @@ pub fn fragmentation(
         steps: Vec::new(),
         peaks: Vec::new(),
         oom_nanos: pass.ooms.iter().map(|oom| oom.event.time_nanos).collect(),
+        alerts: Vec::new(),
+        limits: Vec::new(),
     };
     Ok(Fragmentation { origin_nanos: outcome.first_nanos(), moments, over_time, outcome })
 }

@@ -171,6 +171,8 @@ impl LeakObserver {
             end_bytes: end.map(|end| end.round() as i64),
             verdict: found.verdict,
             projection,
+            values: points.to_vec(),
+            span: found.span,
         }
     }
 

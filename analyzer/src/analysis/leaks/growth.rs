@@ -32,6 +32,10 @@ pub struct Growth {
     pub verdict: Verdict,
     /// When it reaches what there is, if it goes on; of a leak only.
     pub projection: Option<Projection>,
+    /// What was judged, the warm-up first: units, or minutes since the first record, and bytes. At most 2048.
+    pub values: Vec<(f64, f64)>,
+    /// Where the first and the last value lie that the line was made of.
+    pub span: (f64, f64),
 }
 
 /// When a curve that goes on as it did reaches a limit: an extrapolation.

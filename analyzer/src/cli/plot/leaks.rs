@@ -4,7 +4,20 @@ use anyhow::Result;
 
 use super::Drawn;
 use super::request::Request;
+use crate::analysis::{self, LeakOptions};
+use crate::plot;
 
 pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
-    Err(request.nothing("leaks"))
+    let process = request.process()?;
+    let window = request.window(process)?;
+    let selection = request.args.common.selection();
+    let shows = |device: i16| selection.shows_device(device);
+    let (growth, outcome) = analysis::leaks(process, window, LeakOptions::default(), shows)?;
+    request.args.common.expect_device(growth.growths.iter().map(|growth| growth.device))?;
+    if growth.growths.iter().all(|growth| growth.values.is_empty()) {
+        return Err(request.nothing("curve that could grow: no steps, and no times"));
+    }
+    let svg = plot::leaks_svg(&growth, &request.config_of(process))?;
+    let warnings = outcome.anomalies.warnings().into_iter().chain(growth.notes).collect();
+    Ok(Drawn { svg, warnings })
 }

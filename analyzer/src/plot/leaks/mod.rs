@@ -1,0 +1,306 @@
+//! What stays from step to step: the values that a verdict stands on, the line through them, and who grows.
+
+mod sites;
+
+use plotters::prelude::*;
+
+use super::PlotConfig;
+use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
+use super::height_axis::HeightAxis;
+use super::labels::Labels;
+use super::theme::{ALLOCATED, FIT, LIMIT, PHASE_START, RESERVED, RSS, USED};
+use crate::analysis::{Growth, GrowthCurve, GrowthVerdict, ProcessGrowth, SiteGrowth, Unit};
+use crate::error::Result;
+use crate::render;
+
+use sites::SiteTable;
+
+/// A projection is drawn if the limit is reached within this many times the length of what was recorded; one further away
+/// would press the values together.
+const NEAR: f64 = 1.0;
+/// And if the limit is no more than so many times as high as the values.
+const NEAR_HEIGHT: f64 = 6.0;
+/// Points are drawn if they are at least so far apart, else they are a line.
+const APART: f64 = 4.0;
+/// Points on a line at most: columns that are told apart.
+const MOST_POINTS: usize = 2000;
+
+/// The curve that is drawn: of those that leak the first of the device that leaks fastest, else what most is held of.
+pub(super) fn shown(process: &ProcessGrowth) -> Option<&Growth> {
+    let slope = |growth: &&Growth| growth.slope_bytes.unwrap_or(f64::NEG_INFINITY);
+    let by_slope = |one: &&Growth, two: &&Growth| slope(one).total_cmp(&slope(two));
+    // Of equals the first: the curves of a device come in the order in which they say most.
+    let fastest = process.leaks().collect::<Vec<_>>().into_iter().rev().max_by(by_slope);
+    let of_device = |device: i16| process.leaks().find(move |growth| growth.device == device);
+    let judged = |growth: &&Growth| !growth.values.is_empty();
+    fastest.and_then(|growth| of_device(growth.device)).or_else(|| {
+        let by_height = |growth: &&Growth| (growth.curve == GrowthCurve::Allocated, growth.end_bytes);
+        process.growths.iter().filter(judged).rev().max_by_key(by_height)
+    })
+}
+
+/// Draws the curve that leaks most, or where none does that of which most is held, with its verdict.
+///
+/// # Errors
+/// If plotters fails.
+pub fn leaks_svg(process: &ProcessGrowth, config: &PlotConfig) -> Result<String> {
+    let plot = Plot { process, growth: shown(process), config };
+    canvas::svg(config, &plot.description(), |area| plot.draw(area))
+}
+
+struct Plot<'a> {
+    process: &'a ProcessGrowth,
+    growth: Option<&'a Growth>,
+    config: &'a PlotConfig,
+}
+
+impl Plot<'_> {
+    fn unit(&self) -> &'static str {
+        self.process.unit.as_str()
+    }
+
+    fn verdict(&self, growth: &Growth) -> String {
+        let unit = self.unit();
+        let Growth { points, warmup, .. } = *growth;
+        match growth.verdict {
+            GrowthVerdict::Leak => format!("leak: {}", self.rate(growth)),
+            GrowthVerdict::LevelsOff => "no leak: it has grown, and levels off".to_owned(),
+            GrowthVerdict::Stable => "no leak: it does not grow, or gives back what it takes".to_owned(),
+            GrowthVerdict::TooShort => format!(
+                "too short to say whether it leaks: {points} values after a warm-up of {warmup}"
+            ),
+            GrowthVerdict::BatchesDiffer => {
+                format!("not judged: no batch size is that of half of the {unit}s")
+            }
+        }
+    }
+
+    /// Bytes per unit with their interval.
+    fn rate(&self, growth: &Growth) -> String {
+        let bytes = |bytes: f64| render::signed_bytes(bytes.round() as i64);
+        let slope = growth.slope_bytes.unwrap_or_default();
+        let ends = growth.low_bytes.zip(growth.high_bytes);
+        let interval = ends.map_or_else(String::new, |(low, high)| {
+            format!(" ({} to {}, 95 % confidence)", bytes(low), bytes(high))
+        });
+        format!("{} per {}{interval}", bytes(slope), self.unit())
+    }
+
+    fn subtitle(&self) -> String {
+        let Some(growth) = self.growth else { return "nothing was recorded that could grow".to_owned() };
+        let device = render::device_name(growth.device);
+        let per = self.process.unit;
+        let within = match per {
+            Unit::Time => "each stretch of time".to_owned(),
+            unit => format!("each {}", unit.as_str()),
+        };
+        let curve = match growth.curve {
+            GrowthCurve::Allocated => format!("lowest allocated within {within}, which is what stays"),
+            GrowthCurve::AllocatedPeak => format!("highest allocated within {within}"),
+            GrowthCurve::Reserved => format!("highest reserved within {within}"),
+            GrowthCurve::Used => "in use on the device, by whomever (sampled)".to_owned(),
+            GrowthCurve::Rss => format!("resident size (sampled), at the end of {within}"),
+        };
+        let mut text = format!("{device}: {curve}; {}", self.verdict(growth));
+        if let (Some(projection), GrowthVerdict::Leak) = (growth.projection, growth.verdict) {
+            text += &format!(
+                "; if it goes on, the limit of {} is reached at {} {:.0}",
+                render::bytes(projection.limit_bytes),
+                self.unit(),
+                projection.at.ceil(),
+            );
+        }
+        let others = self.process.leaks().filter(|other| !std::ptr::eq(*other, growth));
+        let others: Vec<String> = others
+            .map(|other| format!("{} {}", render::device_name(other.device), other.curve.as_str()))
+            .collect();
+        if !others.is_empty() {
+            text += &format!("; also leaking: {}", others.join(", "));
+        }
+        text
+    }
+
+    fn description(&self) -> String {
+        let mut text = format!("{}.", self.subtitle());
+        let Some(growth) = self.growth else { return text };
+        let total = growth.growth_bytes.map(render::signed_bytes).unwrap_or_else(|| "unknown".to_owned());
+        let Growth { points, warmup, .. } = *growth;
+        text += &format!(" {points} values after a warm-up of {warmup}, growth over them {total}.");
+        for site in self.sites(growth).iter().take(3) {
+            text += &format!(" {}: {}.", sites::name(site), sites::rate(site, self.unit()));
+        }
+        text
+    }
+
+    /// The sites that grow on the device shown, the fastest first.
+    fn sites(&self, growth: &Growth) -> Vec<&SiteGrowth> {
+        self.process.sites.iter().filter(|site| site.device == growth.device).collect()
+    }
+
+    fn draw(&self, area: &Area<'_>) -> Result<()> {
+        let Some(growth) = self.growth.filter(|growth| !growth.values.is_empty()) else {
+            canvas::header(area, self.config, &self.subtitle(), &[])?;
+            return canvas::say_empty(area, self.config, "nothing was recorded that could grow");
+        };
+        let entries = self.legend_entries(growth);
+        let top = canvas::header(area, self.config, &self.subtitle(), &entries)?;
+        let (width, height) = (self.config.width as i32, self.config.height as i32);
+        let sites = self.sites(growth);
+        let table = SiteTable::new(&sites, self.unit(), (width, height - top));
+        let (beside, below) = table.as_ref().map_or((0, 0), SiteTable::room);
+
+        let (first_x, last_x) = ends(growth);
+        let projection = growth.projection.filter(|projection| {
+            let highest = growth.values.iter().map(|value| value.1).fold(0.0, f64::max);
+            projection.at - last_x <= NEAR * (last_x - first_x)
+                && projection.limit_bytes as f64 <= NEAR_HEIGHT * highest
+        });
+        let line = |x: f64| Some(growth.end_bytes? as f64 + growth.slope_bytes? * (x - growth.span.1));
+        // The line goes on a little, so that one sees where to.
+        let is_leak = growth.verdict == GrowthVerdict::Leak;
+        let beyond = match projection {
+            Some(projection) => projection.at + 0.02 * (projection.at - first_x),
+            None if is_leak => last_x + 0.12 * (last_x - first_x),
+            None => last_x,
+        };
+        let heights = growth.values.iter().map(|value| value.1);
+        let on_line = [growth.span.0, beyond].into_iter().filter(|_| is_leak).filter_map(line);
+        let limit = projection.map(|projection| projection.limit_bytes as f64);
+        let all = || heights.clone().chain(on_line.clone()).chain(limit);
+        let axis =
+            HeightAxis::new(all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        let half = if beyond > first_x { 0.01 * (beyond - first_x) } else { 0.5 };
+        let plot = Frame {
+            left: LEFT as i32,
+            right: width - RIGHT as i32 - beside,
+            top: top + ABOVE,
+            bottom: height - BELOW - below,
+            x: first_x - half..beyond + half,
+            y: axis.range(),
+        };
+        let x_title = match self.process.unit {
+            Unit::Time => "minutes since the first record".to_owned(),
+            unit => unit.as_str().to_owned(),
+        };
+        let is_counted = self.process.unit != Unit::Time;
+        let axes = Axes {
+            x_title: &x_title,
+            y_title: &axis.title(),
+            x_label: &|x| {
+                // Between two steps there is none.
+                if is_counted && x.fract().abs() > 1e-6 { String::new() } else { canvas::tick_text(x) }
+            },
+            y_label: &canvas::tick_text,
+            strip: 0,
+        };
+        plot.chart(area, &axes)?;
+        let mut labels = Labels::new(&plot);
+        let down = |bytes: f64| plot.down(axis.at(bytes));
+        self.draw_warmup(area, &plot, growth)?;
+        self.draw_values(area, &plot, growth, &down)?;
+        if let Some((begin, end)) = line(growth.span.0).zip(line(growth.span.1)) {
+            let points = vec![
+                (plot.across(growth.span.0), down(begin)),
+                (plot.across(growth.span.1), down(end)),
+            ];
+            area.draw(&PathElement::new(points, FIT.stroke_width(3))).map_err(failed)?;
+            if is_leak && let Some(goal) = line(beyond) {
+                dashed(area, (plot.across(growth.span.1), down(end)), (plot.across(beyond), down(goal)))?;
+            }
+            if let Some(bytes) = limit {
+                let y = down(bytes);
+                let line = PathElement::new(vec![(plot.left, y), (plot.right, y)], LIMIT.stroke_width(2));
+                area.draw(&line).map_err(failed)?;
+                labels.above_line(area, &format!("limit {}", render::bytes(bytes as i64)), y, LIMIT)?;
+            }
+            let middle = f64::midpoint(growth.span.0, growth.span.1);
+            if let Some(bytes) = line(middle).filter(|_| is_leak) {
+                let slope = render::signed_bytes(growth.slope_bytes.unwrap_or_default().round() as i64);
+                let text = format!("{slope} per {}", self.unit());
+                labels.beside(area, &[text], (plot.across(middle), down(bytes)), FIT)?;
+            }
+        }
+        match table {
+            Some(table) => table.draw(area, &plot),
+            None => Ok(()),
+        }
+    }
+
+    fn legend_entries(&self, growth: &Growth) -> Vec<LegendEntry> {
+        let text = format!("{}, by {}", growth.curve.as_str(), self.unit());
+        let mut entries = vec![LegendEntry::new(text, colour(growth.curve), Swatch::Point)];
+        if growth.slope_bytes.is_some() {
+            entries.push(LegendEntry::new("line through them (Theil and Sen)", FIT, Swatch::Line));
+        }
+        if growth.warmup > 0 {
+            entries.push(LegendEntry::new("warm-up, left out", PHASE_START, Swatch::Area));
+        }
+        entries
+    }
+
+    fn draw_warmup(&self, area: &Area<'_>, plot: &Frame, growth: &Growth) -> Result<()> {
+        let Some(last) = growth.warmup.checked_sub(1).and_then(|at| growth.values.get(at)) else {
+            return Ok(());
+        };
+        let end = growth.values.get(growth.warmup).map_or(last.0, |next| f64::midpoint(last.0, next.0));
+        let corners = [(plot.left, plot.top), (plot.across(end), plot.bottom)];
+        area.draw(&Rectangle::new(corners, PHASE_START.mix(0.35).filled())).map_err(failed)
+    }
+
+    fn draw_values(
+        &self,
+        area: &Area<'_>,
+        plot: &Frame,
+        growth: &Growth,
+        down: &impl Fn(f64) -> i32,
+    ) -> Result<()> {
+        let mut places: Vec<(i32, i32)> =
+            growth.values.iter().map(|(x, bytes)| (plot.across(*x), down(*bytes))).collect();
+        places.dedup();
+        let colour = colour(growth.curve);
+        let apart = f64::from(plot.right - plot.left) / growth.values.len().max(1) as f64;
+        if apart >= APART {
+            for place in &places {
+                area.draw(&Circle::new(*place, 3, colour.filled())).map_err(failed)?;
+            }
+            if places.len() > 1 {
+                area.draw(&PathElement::new(places, colour.mix(0.4))).map_err(failed)?;
+            }
+            return Ok(());
+        }
+        places.truncate(MOST_POINTS.max(growth.values.len()));
+        area.draw(&PathElement::new(places, colour.stroke_width(1))).map_err(failed)
+    }
+}
+
+/// x of the first and the last value.
+fn ends(growth: &Growth) -> (f64, f64) {
+    let x = |value: Option<&(f64, f64)>| value.map_or(0.0, |value| value.0);
+    (x(growth.values.first()), x(growth.values.last()))
+}
+
+/// A line that is no measurement.
+fn dashed(area: &Area<'_>, from: (i32, i32), to: (i32, i32)) -> Result<()> {
+    let (wide, high) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
+    let length = wide.hypot(high);
+    let at = |pixels: f64| {
+        let share = (pixels / length.max(1.0)).min(1.0);
+        (from.0 + (wide * share).round() as i32, from.1 + (high * share).round() as i32)
+    };
+    let mut begin = 0.0;
+    while begin < length {
+        let dash = PathElement::new(vec![at(begin), at(begin + 8.0)], FIT.stroke_width(2));
+        area.draw(&dash).map_err(failed)?;
+        begin += 14.0;
+    }
+    Ok(())
+}
+
+fn colour(curve: GrowthCurve) -> RGBColor {
+    match curve {
+        GrowthCurve::Allocated | GrowthCurve::AllocatedPeak => ALLOCATED,
+        GrowthCurve::Reserved => RESERVED,
+        GrowthCurve::Used => USED,
+        GrowthCurve::Rss => RSS,
+    }
+}

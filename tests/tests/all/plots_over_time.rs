@@ -1,0 +1,1 @@
+//! Plots over time and over steps: breakdown, steps, leaks, and the marks of timelines.
