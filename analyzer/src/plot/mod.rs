@@ -9,12 +9,15 @@ mod fragmentation;
 mod leaks;
 mod phases;
 mod plan;
+mod polyline;
 mod ranks;
 mod steps;
 mod text;
 mod theme;
 mod timeline;
 
+pub use blocks::{block_resolution, blocks_svg};
+pub use fragmentation::{FragmentationView, fragmentation_svg};
 pub use phases::phases_svg;
 pub use theme::{Theme, in_page_colours, page_colours};
 pub use timeline::timeline_svg;
