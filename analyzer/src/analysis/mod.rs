@@ -3,6 +3,7 @@
 pub mod activations;
 mod aligned_steps;
 mod bands;
+mod block_bands;
 mod breakdown;
 pub mod categories;
 mod changed_holders;
@@ -46,6 +47,7 @@ mod unused_at_peak;
 
 pub use aligned_steps::{AlignedStep, OfRank, aligned_steps};
 pub use bands::Band;
+pub use block_bands::{BandColumn, BandGroup, BandResolution, BandsBy, BlockBand, BlockBands, block_bands};
 pub use breakdown::{Breakdown, BreakdownBucket, DeviceBreakdown, breakdown};
 pub use changed_holders::{ChangedHolder, ChangedHolders, Held, changed_holders, held_at_peak};
 pub use comparison::{Compared, ComparedPeak, Comparison, ComparisonRow, Verdict, comparison};

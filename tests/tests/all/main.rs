@@ -42,6 +42,7 @@ mod oom;
 mod phases_and_hints;
 mod plan;
 mod plots_over_time;
+mod plots_of_blocks;
 mod ranks;
 mod recording;
 mod recovery_killed;
