@@ -16,6 +16,7 @@ mod theme;
 mod timeline;
 
 pub use phases::phases_svg;
+pub use ranks::ranks_svg;
 pub use theme::{Theme, in_page_colours, page_colours};
 pub use timeline::timeline_svg;
 
