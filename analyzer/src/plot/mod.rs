@@ -15,6 +15,7 @@ mod text;
 mod theme;
 mod timeline;
 
+pub use compare::compare_svg;
 pub use phases::phases_svg;
 pub use ranks::ranks_svg;
 pub use theme::{Theme, in_page_colours, page_colours};

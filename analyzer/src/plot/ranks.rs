@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, BELOW, LegendEntry, RIGHT, Swatch, failed};
 use super::text::{fit, text_width};
-use super::theme::{GRID, HEAT, INK, MUTED, PAPER, PEAK, SMALL_SIZE, TEXT_SIZE, ink_on};
+use super::theme::{HEAT, INK, MUTED, PAPER, PEAK, SMALL_SIZE, TEXT_SIZE, ink_on};
 use crate::analysis::{RankPeaks, RankSteps};
 use crate::error::Result;
 use crate::render;
