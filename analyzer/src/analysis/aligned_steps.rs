@@ -67,10 +67,7 @@ pub fn aligned_steps(processes: &[(ProcessId, &[StepRow])], shows: impl Fn(i16) 
 }
 
 /// The complete steps of one process: the peak on its worst device, and how long it took. A step has a row for each device.
-pub(super) fn own_steps(
-    rows: &[StepRow],
-    shows: impl Fn(i16) -> bool,
-) -> BTreeMap<i64, (Option<i64>, i64)> {
+pub(super) fn own_steps(rows: &[StepRow], shows: impl Fn(i16) -> bool) -> BTreeMap<i64, (Option<i64>, i64)> {
     let mut own: BTreeMap<i64, (Option<i64>, i64)> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.is_complete && row.device.is_none_or(&shows)) {
         let (peak, nanos) = own.entry(row.step).or_insert((None, row.duration_nanos));

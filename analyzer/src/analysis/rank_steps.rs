@@ -75,9 +75,8 @@ pub fn rank_steps(processes: &[(ProcessId, &[StepRow])], shows: impl Fn(i16) -> 
 
 /// With fewer than three ranks nobody says which of them is not like the others.
 fn standing_out(ranks: &[RankPeaks]) -> Option<StandingOut> {
-    let highest = |rank: &RankPeaks| {
-        Some(OfRank { value: *rank.peaks.values().max()?, process: rank.process })
-    };
+    let highest =
+        |rank: &RankPeaks| Some(OfRank { value: *rank.peaks.values().max()?, process: rank.process });
     let highest: Vec<OfRank> = ranks.iter().filter_map(highest).collect();
     let median_bytes = median(highest.iter().map(|of| of.value))?;
     let distance = |of: &OfRank| (of.value - median_bytes).abs();
@@ -108,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_rank_stands_out_that_is_much_further_off_than_ranks_are() {
-        let of = |highest: &[i64]| standing_out(&ranks(highest)).map(|of| (of.rank.process.rank, of.median_bytes));
+        let of =
+            |highest: &[i64]| standing_out(&ranks(highest)).map(|of| (of.rank.process.rank, of.median_bytes));
         assert_eq!(of(&[1000, 1010, 2000, 1005]), Some((2, 1005)));
         assert_eq!(of(&[1000, 1000, 300]), Some((2, 1000)), "one that has less, too");
         assert_eq!(of(&[1000, 1000, 1005]), None, "as good as the same");

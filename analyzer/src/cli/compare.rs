@@ -8,8 +8,8 @@ use super::arguments::Common;
 use super::compare_runs::Runs;
 use super::output;
 use super::peaks::By;
-use crate::analysis::categories::CategoryRules;
 use crate::analysis;
+use crate::analysis::categories::CategoryRules;
 use crate::load::Source;
 use crate::render::{self, ComparisonParts, Format};
 

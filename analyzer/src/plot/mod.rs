@@ -15,8 +15,10 @@ mod text;
 mod theme;
 mod timeline;
 
+pub use activations::activations_svg;
 pub use compare::compare_svg;
 pub use phases::phases_svg;
+pub use plan::plan_svg;
 pub use ranks::ranks_svg;
 pub use theme::{Theme, in_page_colours, page_colours};
 pub use timeline::timeline_svg;

@@ -41,7 +41,8 @@ pub fn ranks_svg(found: &RankSteps, config: &PlotConfig) -> Result<String> {
     let grid = Grid::of(found, (width / NARROWEST).max(1) as usize, (room / LOWEST).max(1) as usize);
     let row_height = (room / grid.rows.len().max(1) as i32).clamp(1, HIGHEST);
     let bottom = top + row_height * grid.rows.len() as i32;
-    let config = &PlotConfig { height: (bottom + BELOW).clamp(200, height.max(200)) as u32, ..config.clone() };
+    let config =
+        &PlotConfig { height: (bottom + BELOW).clamp(200, height.max(200)) as u32, ..config.clone() };
     let subtitle = subtitle(found, &grid);
     let map = Map { found, grid, names, left, right: left + width, top, row_height };
     let mut description = format!("{subtitle}.");
@@ -81,7 +82,7 @@ fn subtitle(found: &RankSteps, grid: &Grid) -> String {
 fn legend_entries(found: &RankSteps) -> Vec<LegendEntry> {
     let mut entries = vec![LegendEntry::new("highest", PEAK, Swatch::Line)];
     if found.ranks.iter().any(|rank| rank.peaks.len() < found.steps.len()) {
-        entries.push(LegendEntry::new("no such step, or its peak is not known", MUTED, Swatch::Line));
+        entries.push(LegendEntry::new("no such step", MUTED, Swatch::Line));
     }
     entries
 }
@@ -200,7 +201,9 @@ impl Map<'_> {
 
     /// The colours from the lowest to the highest, with what these are, above the map.
     fn draw_scale(&self, area: &Area<'_>) -> Result<()> {
-        let (Some((_, low)), Some((_, high))) = (self.found.lowest, self.found.highest) else { return Ok(()) };
+        let (Some((_, low)), Some((_, high))) = (self.found.lowest, self.found.highest) else {
+            return Ok(());
+        };
         let middle = self.top - ABOVE - SCALE + 10;
         let style = canvas::text_style(TEXT_SIZE, INK, HPos::Left, VPos::Center);
         let (low_text, high_text) = (render::bytes(low.value), render::bytes(high.value));
@@ -266,7 +269,8 @@ impl Map<'_> {
     }
 
     fn write_ranks(&self, area: &Area<'_>) -> Result<()> {
-        let every = (18 / self.row_height.max(1) + i32::from(18 % self.row_height.max(1) > 0)).max(1) as usize;
+        let every =
+            (18 / self.row_height.max(1) + i32::from(18 % self.row_height.max(1) > 0)).max(1) as usize;
         let style = canvas::text_style(TEXT_SIZE, INK, HPos::Right, VPos::Center);
         let groups: Vec<&[String]> = self.names.chunks(self.grid.ranks_in_row).collect();
         for (number, names) in groups.iter().enumerate().step_by(every) {
@@ -284,19 +288,27 @@ impl Map<'_> {
 
     fn write_steps(&self, area: &Area<'_>, bottom: i32) -> Result<()> {
         let style = canvas::text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
-        let mut free_from = 16;
-        for (column, steps) in self.found.steps.chunks(self.grid.steps_in_column).enumerate() {
-            let Some(first) = steps.first() else { continue };
-            let text = first.to_string();
+        let text = |column: usize| {
+            self.found.steps.get(column * self.grid.steps_in_column).map(i64::to_string).unwrap_or_default()
+        };
+        // The last number is not always the widest, but no step is wider than both ends.
+        let widest =
+            [0, self.columns() - 1].map(|column| text_width(&text(column), TEXT_SIZE)).into_iter().max();
+        let width = f64::from(self.right - self.left) / self.columns() as f64;
+        let needed = f64::from(widest.unwrap_or(0) + 20);
+        // 1, 2, 5, 10, …
+        let every = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10usize.pow(power)));
+        let every = every.take(30).find(|every| *every as f64 * width >= needed).unwrap_or(usize::MAX);
+        for column in (0..self.columns()).step_by(every) {
             let middle = (self.across(column) + self.across(column + 1)) / 2;
+            let text = text(column);
             let half = text_width(&text, TEXT_SIZE) / 2 + 1;
-            if middle - half < free_from || middle + half > self.right + RIGHT as i32 - 8 {
+            if middle - half < 2 || middle + half > self.right + RIGHT as i32 - 2 {
                 continue;
             }
             let tick = PathElement::new(vec![(middle, bottom), (middle, bottom + 4)], MUTED);
             area.draw(&tick).map_err(failed)?;
             canvas::write(area, &text, &style, (middle, bottom + 8))?;
-            free_from = middle + half + 24;
         }
         let style = canvas::text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Top);
         let title = match self.grid.steps_in_column {
@@ -332,4 +344,53 @@ impl Map<'_> {
 
 fn scale_box(left: i32, middle: i32, colour: RGBColor) -> Rectangle<(i32, i32)> {
     Rectangle::new([(left, middle - 7), (left + SCALE_BOX, middle + 7)], colour.filled())
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_schemas::layout::ProcessId;
+
+    use super::*;
+    use crate::analysis::{OfRank, rank_steps};
+
+    /// Ranks of which rank `r` has a peak of `of(r, step)` in each of so many steps.
+    fn found(ranks: u32, steps: i64, of: impl Fn(i64, i64) -> i64) -> RankSteps {
+        let mut found = rank_steps(&[], |_| true);
+        found.steps = (0..steps).collect();
+        let process = |rank| ProcessId { rank, process: 0 };
+        let peaks = |rank: u32| (0..steps).map(|step| (step, of(i64::from(rank), step))).collect();
+        found.ranks =
+            (0..ranks).map(|rank| RankPeaks { process: process(rank), peaks: peaks(rank) }).collect();
+        let all = found.ranks.iter().flat_map(|rank| {
+            rank.peaks.iter().map(|(step, value)| (*step, OfRank { value: *value, process: rank.process }))
+        });
+        let all: Vec<(i64, OfRank)> = all.collect();
+        found.highest = all.iter().max_by_key(|(_, of)| of.value).copied();
+        found.lowest = all.iter().min_by_key(|(_, of)| of.value).copied();
+        found
+    }
+
+    #[test]
+    fn the_highest_of_many_is_kept_and_said_and_the_file_stays_small() {
+        let found = found(700, 3000, |rank, step| {
+            if (rank, step) == (417, 1234) { 9 << 30 } else { 1000 + (rank * 7919 + step * 104_729) % 8000 }
+        });
+        let svg = ranks_svg(&found, &PlotConfig::new("many")).unwrap();
+        assert!(svg.len() < 300 << 10, "{} bytes", svg.len());
+        assert!(svg.contains("highest 9.00 GiB: rank 417, step 1234"), "{}", &svg[..600]);
+        assert!(svg.contains("a column is the highest of ") && svg.contains("a row is the highest of "));
+        let grid = Grid::of(&found, 300, 50);
+        assert_eq!(grid.rows.iter().flatten().flatten().max(), Some(&(9 << 30)), "no cell is left out");
+    }
+
+    #[test]
+    fn a_step_that_a_rank_lacks_is_no_zero() {
+        let mut found = found(3, 4, |rank, step| 100 + rank * 10 + step);
+        found.ranks[1].peaks.remove(&2);
+        let grid = Grid::of(&found, 100, 100);
+        assert_eq!(grid.rows[1], [Some(110), Some(111), None, Some(113)]);
+        assert!(ranks_svg(&found, &PlotConfig::new("gap")).unwrap().contains("no such step"));
+        assert_eq!(runs(&grid.rows[1], |_| 0), [(Some(0), 0, 2), (None, 2, 3), (Some(0), 3, 4)]);
+        assert_eq!((shade(&found, 100), shade(&found, 123)), (0, 8));
+    }
 }

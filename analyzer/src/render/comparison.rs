@@ -139,7 +139,9 @@ pub(crate) fn common_measure(comparison: &Comparison) -> Option<String> {
 /// What a peak is of, in words.
 pub(crate) fn measure_name(measure: Measure, device: i16) -> String {
     match measure {
-        Measure::AcceleratorAllocated | Measure::HostAllocated => format!("{} allocated", device_name(device)),
+        Measure::AcceleratorAllocated | Measure::HostAllocated => {
+            format!("{} allocated", device_name(device))
+        }
         Measure::Rss => "process rss".to_owned(),
         Measure::TreeRss => "process tree rss".to_owned(),
     }

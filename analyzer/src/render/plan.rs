@@ -107,7 +107,11 @@ const fn curve(plan: &Plan) -> &'static str {
 /// What the peaks are of, in words.
 pub(crate) fn planned_measure(plan: &Plan) -> String {
     let device = plan.points.first().map_or(-1, |point| point.device);
-    if plan.is_reserved { format!("{} reserved", device_name(device)) } else { measure_name(plan.measure, device) }
+    if plan.is_reserved {
+        format!("{} reserved", device_name(device))
+    } else {
+        measure_name(plan.measure, device)
+    }
 }
 
 /// The plan in text or Markdown.

@@ -12,7 +12,10 @@ use crate::plot;
 pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
     let common = &request.args.common;
     if request.sources.len() < 2 {
-        bail!("compare takes several runs, BASE OTHER …, and there is one: {}", request.source().path.display());
+        bail!(
+            "compare takes several runs, BASE OTHER …, and there is one: {}",
+            request.source().path.display()
+        );
     }
     let runs = Runs::read(common, request.sources)?;
     let rows = &runs.comparison.rows;
@@ -22,7 +25,8 @@ pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
     let held = runs.held(common, Grouping::Category, &CategoryRules::default())?;
     let base = rows.first().map_or("", |row| row.configuration.as_str());
     let others = rows.len() - 1;
-    let config = request.config(format!("{base}, and {others} {}", if others == 1 { "other" } else { "others" }));
+    let config =
+        request.config(format!("{base}, and {others} {}", if others == 1 { "other" } else { "others" }));
     let svg = plot::compare_svg(&runs.comparison, &held, &config)?;
     let mut warnings = runs.warnings;
     warnings.extend(runs.comparison.notes);

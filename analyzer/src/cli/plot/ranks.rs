@@ -30,8 +30,9 @@ pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
         return Err(request.nothing("steps whose peaks are known"));
     }
     let svg = plot::ranks_svg(&found, &request.config_of_run())?;
-    let warnings = steps.results.iter().flat_map(|(id, (_, warnings))| {
-        warnings.iter().map(move |warning| format!("{id}: {warning}"))
-    });
+    let warnings = steps
+        .results
+        .iter()
+        .flat_map(|(id, (_, warnings))| warnings.iter().map(move |warning| format!("{id}: {warning}")));
     Ok(Drawn { svg, warnings: warnings.collect() })
 }

@@ -54,6 +54,8 @@ struct Plot<'a> {
     bar: i32,
     has_time: bool,
     has_loss: bool,
+    /// Whether time and loss are written where they have no panels.
+    has_words: bool,
 }
 
 impl<'a> Plot<'a> {
@@ -69,26 +71,28 @@ impl<'a> Plot<'a> {
             bar: BAR.0,
             has_time: comparison.rows.iter().any(|row| row.step_nanos.is_some()),
             has_loss: comparison.rows.iter().any(|row| row.final_loss.is_some()),
+            has_words: true,
             categories,
         };
         // As if some were left out, which takes the most lines.
         plot.top = canvas::header_end(config, &plot.subtitle(), &plot.legend_entries())? + TITLES;
         let room = (config.height as i32 - plot.top - BELOW).max(0);
+        // Where not even two have room with it, what else is known is in the description only.
+        plot.has_words = room >= 2 * (plot.words() + BAR.0 + GAP);
         let fit = (room / (plot.words() + BAR.0 + GAP)).max(2) as usize;
         let shown = largest_changes(comparison, fit.min(MAX_RUNS));
         plot.left_out = comparison.rows.len() - shown.len();
-        plot.bar = (room / shown.len().max(1) as i32 - plot.words() - GAP).clamp(BAR.0, BAR.1);
+        let own = room / shown.len().max(1) as i32 - plot.words() - GAP;
+        plot.bar = own.clamp(BAR.0.min(own.max(4)), BAR.1);
         let parts = |at: usize| plot.parts(&comparison.rows[at], held.get(at)?.as_ref());
-        plot.rows = shown
-            .into_iter()
-            .map(|at| (&comparison.rows[at], parts(at).unwrap_or_default()))
-            .collect();
+        plot.rows =
+            shown.into_iter().map(|at| (&comparison.rows[at], parts(at).unwrap_or_default())).collect();
         Ok(plot)
     }
 
     /// Height of what is written of a run.
     const fn words(&self) -> i32 {
-        let of_others = if self.has_time || self.has_loss { LINE } else { 0 };
+        let of_others = if self.has_words && (self.has_time || self.has_loss) { LINE } else { 0 };
         if self.is_wide { LINE } else { 2 * LINE + of_others }
     }
 
@@ -117,14 +121,13 @@ impl<'a> Plot<'a> {
     }
 
     fn subtitle(&self) -> String {
-        let base = self.rows.first().map_or("", |(row, _)| row.configuration.as_str());
         let stacked = if self.categories.is_empty() { "" } else { ", by what it consists of" };
-        let mut text = format!("peak of {}{stacked}; line: the peak of the base {base}", self.measure);
+        let mut text = format!("peak of {}{stacked}; line: the base", self.measure);
         if self.has_time {
             text += "; time is the median of a step";
         }
         if self.left_out > 0 {
-            text += &format!("; {} runs whose peak changed less are left out", self.left_out);
+            text += &format!("; left out: {} whose peak changed less", self.left_out);
         }
         text
     }
@@ -177,8 +180,11 @@ impl<'a> Plot<'a> {
         }
         if self.has_loss {
             let panel = Panel { left: ends + 20, right: ends + 20 + small, title: "final loss" };
-            self.draw_panel(area, &panel, |row, _| {
-                Bar { value: row.final_loss, text: loss_text(row), parts: Vec::new(), colour: LOSS }
+            self.draw_panel(area, &panel, |row, _| Bar {
+                value: row.final_loss,
+                text: loss_text(row),
+                parts: Vec::new(),
+                colour: LOSS,
             })?;
         }
         Ok(())
@@ -193,7 +199,12 @@ impl<'a> Plot<'a> {
         let bars: Vec<Bar<'a>> = self.rows.iter().map(|(row, parts)| bar_of(row, parts)).collect();
         let axis = panel.axis(bars.iter().filter_map(|bar| bar.value));
         let style = canvas::text_style(TEXT_SIZE, MUTED, HPos::Left, VPos::Bottom);
-        canvas::write(area, &fit(panel.title, TEXT_SIZE, panel.right - panel.left), &style, (panel.left, self.top - 6))?;
+        canvas::write(
+            area,
+            &fit(panel.title, TEXT_SIZE, panel.right - panel.left),
+            &style,
+            (panel.left, self.top - 6),
+        )?;
         let is_of_peaks = panel.left == 16;
         for (number, bar) in bars.iter().enumerate() {
             let top = self.top + number as i32 * self.row_height() + self.words();
@@ -210,7 +221,10 @@ impl<'a> Plot<'a> {
             // Beside the bars only: texts are between them.
             let top = self.top + number as i32 * self.row_height() + self.words();
             let at = axis.across(base);
-            let line = PathElement::new(vec![(at, top - 2), (at, (top + self.bar + 3).min(bottom))], INK.stroke_width(2));
+            let line = PathElement::new(
+                vec![(at, top - 2), (at, (top + self.bar + 3).min(bottom))],
+                INK.stroke_width(2),
+            );
             area.draw(&line).map_err(failed)?;
         }
         Ok(())
@@ -234,7 +248,7 @@ impl<'a> Plot<'a> {
             }
             canvas::write(area, &fit(&name, TEXT_SIZE, room), &left, (panel.left, top + LINE - 3))?;
             canvas::write(area, &peak, &left, (panel.left, top + 2 * LINE - 3))?;
-            if let Some(words) = words_of(row) {
+            if let Some(words) = words_of(row).filter(|_| self.has_words) {
                 let muted = canvas::text_style(TEXT_SIZE, MUTED, HPos::Left, VPos::Bottom);
                 let words = fit(&words, TEXT_SIZE, room);
                 canvas::write(area, &words, &muted, (panel.left, top + 3 * LINE - 3))?;
@@ -295,10 +309,8 @@ fn peak_text(row: &ComparisonRow) -> String {
 }
 
 fn time_text(row: &ComparisonRow) -> String {
-    row.step_nanos.map_or_else(
-        || "not known".to_owned(),
-        |time| with_change(render::duration(time.value), None, time),
-    )
+    row.step_nanos
+        .map_or_else(|| "not known".to_owned(), |time| with_change(render::duration(time.value), None, time))
 }
 
 fn loss_text(row: &ComparisonRow) -> String {
@@ -307,7 +319,11 @@ fn loss_text(row: &ComparisonRow) -> String {
 
 fn loss(loss: f64) -> String {
     // Losses are small numbers, but not all of them.
-    if loss == 0.0 || (1e-3..1e6).contains(&loss.abs()) { format!("{loss:.4}") } else { format!("{loss:.3e}") }
+    if loss == 0.0 || (1e-3..1e6).contains(&loss.abs()) {
+        format!("{loss:.4}")
+    } else {
+        format!("{loss:.3e}")
+    }
 }
 
 /// Time and loss in words.
