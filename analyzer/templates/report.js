@@ -80,6 +80,9 @@
     return of || { kinds: [], moments: [] };
   };
 
+  // The others are spread over the recording.
+  const isPeak = (moment) => moment.why !== 'moment';
+
   // Colours are those of the page, for its ground, light or dark.
   const painted = (figure) => {
     const ink = style('--ink');
@@ -168,9 +171,10 @@
     if (!moment) return;
     chosen = number;
     element('moment').value = String(number);
-    const where = [moment.step === null ? '' : `step ${moment.step}`, moment.phase ? `phase ${moment.phase}` : '', moment.why].filter(Boolean);
+    const where = [moment.step === null ? '' : `step ${moment.step}`, moment.phase ? `phase ${moment.phase}` : '', isPeak(moment) ? moment.why : ''].filter(Boolean);
     let text = `Alive at ${durationText(moment.t)}: ${bytesText(moment.bytes)} (${moment.bytes.toLocaleString('en')} bytes) allocated on ${shown.extra.name}`;
     if (where.length) text += `; ${where.join(', ')}`;
+    if (!moment.exact) text += '; another event follows at the same time';
     if (clicked !== undefined) text += `; the nearest moment to ${durationText(clicked)}`;
     element('alive-title').textContent = text;
     element('moment').setAttribute('aria-valuetext', text);
@@ -210,7 +214,7 @@
     const all = moments().moments;
     element('moment').max = String(Math.max(all.length - 1, 0));
     draw();
-    let peak = all.findIndex((moment) => moment.why === 'peak');
+    let peak = all.findIndex((moment) => moment.why.split(', ')[0] === 'peak');
     if (peak < 0) peak = all.reduce((best, moment, at) => (best < 0 || moment.bytes > all[best].bytes ? at : best), -1);
     element('alive').hidden = all.length === 0;
     show(peak);
@@ -241,7 +245,7 @@
   const toPeak = (direction) => {
     const all = moments().moments;
     for (let at = chosen + direction; at >= 0 && at < all.length; at += direction) {
-      if (all[at].why && all[at].why !== 'grid') return show(at);
+      if (isPeak(all[at])) return show(at);
     }
     return undefined;
   };

@@ -37,14 +37,7 @@ pub struct AlignedStep {
 pub fn aligned_steps(processes: &[(ProcessId, &[StepRow])], shows: impl Fn(i16) -> bool) -> Vec<AlignedStep> {
     let mut steps: BTreeMap<i64, AlignedStep> = BTreeMap::new();
     for (process, rows) in processes {
-        // The worst device of each step, and how long it took: a step has a row for each device.
-        let mut own: BTreeMap<i64, (Option<i64>, i64)> = BTreeMap::new();
-        for row in rows.iter().filter(|row| row.is_complete && row.device.is_none_or(&shows)) {
-            let (peak, nanos) = own.entry(row.step).or_insert((None, row.duration_nanos));
-            *peak = (*peak).max(row.peak_bytes);
-            *nanos = (*nanos).max(row.duration_nanos);
-        }
-        for (step, (peak_bytes, nanos)) in own {
+        for (step, (peak_bytes, nanos)) in own_steps(rows, &shows) {
             let of = |value: i64| OfRank { value, process: *process };
             let peak = peak_bytes.map(of);
             let aligned = steps.entry(step).or_insert(AlignedStep {
@@ -71,4 +64,15 @@ pub fn aligned_steps(processes: &[(ProcessId, &[StepRow])], shows: impl Fn(i16) 
         }
     }
     steps.into_values().collect()
+}
+
+/// The complete steps of one process: the peak on its worst device, and how long it took. A step has a row for each device.
+pub(super) fn own_steps(rows: &[StepRow], shows: impl Fn(i16) -> bool) -> BTreeMap<i64, (Option<i64>, i64)> {
+    let mut own: BTreeMap<i64, (Option<i64>, i64)> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.is_complete && row.device.is_none_or(&shows)) {
+        let (peak, nanos) = own.entry(row.step).or_insert((None, row.duration_nanos));
+        *peak = (*peak).max(row.peak_bytes);
+        *nanos = (*nanos).max(row.duration_nanos);
+    }
+    own
 }

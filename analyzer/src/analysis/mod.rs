@@ -33,6 +33,7 @@ mod phase_table;
 mod places;
 mod plan;
 mod rank_spread;
+mod rank_steps;
 mod run_figures;
 mod series_set;
 mod sites;
@@ -82,6 +83,7 @@ pub use plan::{
     PlanRun, PredictedPeak, Reading, RunReadings, plan, run_readings,
 };
 pub use rank_spread::{CurveSpread, RankSpread, rank_spread};
+pub use rank_steps::{RankPeaks, RankSteps, StandingOut, rank_steps};
 pub use run_figures::{BatchSize, Measure, PeakFigure, ProcessFigures, RunFigures, StepFigure, run_figures};
 pub use series_set::{Bucket, Series};
 pub use sites::{SiteOrder, SiteRow, sites};

@@ -1,15 +1,15 @@
 //! `tidegauge compare`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use tidegauge_schemas::run::Config;
 
 use super::arguments::Common;
+use super::compare_runs::Runs;
 use super::output;
 use super::peaks::By;
+use crate::analysis;
 use crate::analysis::categories::CategoryRules;
-use crate::analysis::{self, Comparison, RunFigures};
 use crate::load::Source;
 use crate::render::{self, ComparisonParts, Format};
 
@@ -39,47 +39,6 @@ pub(super) struct Args {
     rules: Vec<String>,
 }
 
-/// Runs, read.
-struct Runs {
-    sources: Vec<Source>,
-    figures: Vec<RunFigures>,
-    comparison: Comparison,
-}
-
-impl Runs {
-    fn read(args: &Args) -> Result<Self> {
-        let common = &args.common;
-        let paths = common.run.iter().chain(&args.others);
-        let sources: Vec<Source> = paths.map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
-        let named: Vec<(&Path, &Config)> =
-            sources.iter().map(|source| (source.path.as_path(), &source.info.config)).collect();
-        let names = analysis::configuration_names(&named);
-        let selection = common.selection();
-        let mut figures: Vec<RunFigures> = Vec::new();
-        for (source, name) in sources.iter().zip(&names) {
-            let (of_run, warnings) = analysis::run_figures(
-                source,
-                |process| common.window(process),
-                |device| selection.shows_device(device),
-            )?;
-            common.warn(&warnings.iter().map(|warning| format!("{name}: {warning}")).collect::<Vec<_>>());
-            figures.push(of_run);
-        }
-        let comparison = analysis::comparison(&figures, &names);
-        Ok(Self { sources, figures, comparison })
-    }
-
-    fn changed(&self, args: &Args, by: By, rules: &CategoryRules) -> Result<analysis::ChangedHolders> {
-        let rows = &self.comparison.rows;
-        let mut held = Vec::new();
-        for ((source, figures), row) in self.sources.iter().zip(&self.figures).zip(rows) {
-            let window = |process: &_| args.common.window(process);
-            held.push(analysis::held_at_peak(source, figures, row, by.grouping().0, rules, window)?);
-        }
-        Ok(analysis::changed_holders(rows, &held))
-    }
-}
-
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let rules = CategoryRules::parse(&args.rules)?;
@@ -91,8 +50,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if is_data && usize::from(args.phases) + usize::from(args.steps) + usize::from(args.by.is_some()) > 1 {
         bail!("--phases, --steps and --by are each a table: JSON and CSV have one of them at a time");
     }
-    let runs = Runs::read(args)?;
+    let paths = common.run.iter().chain(&args.others);
+    let sources: Vec<Source> = paths.map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
+    let runs = Runs::read(common, &sources)?;
+    common.warn(&runs.warnings);
     let comparison = &runs.comparison;
+    let changed = |by: By| -> Result<analysis::ChangedHolders> {
+        let held = runs.held(common, by.grouping().0, &rules)?;
+        Ok(analysis::changed_holders(&comparison.rows, &held))
+    };
     let phases = || analysis::phase_comparison(&runs.figures, &comparison.rows);
     let steps = || analysis::step_comparison(&runs.figures, &comparison.rows);
     if !is_data {
@@ -102,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             comparison,
             phases: &phases,
             steps: steps.as_ref(),
-            changed: &runs.changed(args, by, &rules)?,
+            changed: &changed(by)?,
             grouped_by: by.grouping().2,
             top: common.top.unwrap_or(DEFAULT_TOP),
         };
@@ -119,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         common.warn(&steps.notes);
         render::compared_steps_table(comparison, &steps, top)
     } else if let Some(by) = args.by {
-        render::changed_holders_table(&runs.changed(args, by, &rules)?, by.grouping().1, top)
+        render::changed_holders_table(&changed(by)?, by.grouping().1, top)
     } else {
         render::comparison_table(comparison)
     };

@@ -18,6 +18,7 @@ mod output;
 mod peaks;
 mod phases;
 mod plan;
+mod plan_runs;
 mod plot;
 mod quantity;
 mod query;

@@ -1,15 +1,13 @@
 //! `tidegauge plan`.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use tidegauge_schemas::run::Config;
 
 use super::arguments::Common;
 use super::output;
+use super::plan_runs::{self, HEADROOM};
 use super::quantity::{parse_bytes, parse_part};
-use crate::analysis::{self, BATCH_SIZE, PlanCurve, PlanRequest, PlanRun};
+use crate::analysis::{self, BATCH_SIZE, PlanCurve, PlanRequest};
 use crate::load::Source;
 use crate::render::{self, Format};
 
@@ -44,7 +42,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "peak")]
     curve: CurveArg,
     /// Part of the budget to keep free, for what the fit does not know
-    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = parse_part)]
+    #[arg(long, value_name = "SHARE", default_value = HEADROOM, value_parser = parse_part)]
     headroom: f64,
     /// A key of the configuration that differs between the runs and on which memory does not depend
     #[arg(long, value_name = "KEY")]
@@ -62,33 +60,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let sources: Vec<Source> =
         common.run.iter().map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
-    let named: Vec<(&Path, &Config)> =
-        sources.iter().map(|source| (source.path.as_path(), &source.info.config)).collect();
-    let names = analysis::configuration_names(&named);
-    let selection = common.selection();
     let curve = match args.curve {
         CurveArg::Peak => PlanCurve::Allocated,
         CurveArg::Reserved => PlanCurve::Reserved,
     };
-    let mut runs = Vec::new();
-    for (source, name) in sources.iter().zip(&names) {
-        let (readings, warnings) = analysis::run_readings(
-            source,
-            name,
-            curve,
-            |process| common.window(process),
-            |device| selection.shows_device(device),
-        )?;
-        common.warn(&warnings.iter().map(|warning| format!("{name}: {warning}")).collect::<Vec<_>>());
-        match readings {
-            Some(readings) => runs.push(PlanRun { readings, config: &source.info.config }),
-            None if common.device.is_some_and(|device| device >= 0) => {
-                bail!("`{name}` recorded nothing of device {}", common.device.unwrap_or_default())
-            }
-            None if curve == PlanCurve::Reserved => bail!("`{name}` recorded nothing of what was reserved"),
-            None => bail!("`{name}` recorded neither allocations nor resident sizes"),
-        }
-    }
+    let (runs, warnings) = plan_runs::read(common, &sources, curve)?;
+    common.warn(&warnings);
     let request = PlanRequest {
         key: args.by.clone(),
         values: args.values.clone(),

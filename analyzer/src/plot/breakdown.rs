@@ -117,7 +117,9 @@ impl<'a> Plot<'a> {
             ("", partly) => format!("; in part inferred, not told: {partly}"),
             (mostly, partly) => format!("; inferred, not told: {mostly}, and {partly} in part"),
         };
-        format!("{device}: allocated (requested bytes) by category, at the highest moment of every {interval}{inferred}")
+        format!(
+            "{device}: allocated (requested bytes) by category, at the highest moment of every {interval}{inferred}"
+        )
     }
 
     fn description(&self) -> String {
@@ -129,7 +131,8 @@ impl<'a> Plot<'a> {
         let buckets = self.of_device.iter().flat_map(|of| of.buckets.iter().flatten());
         if let Some(highest) = buckets.max_by_key(|bucket| bucket.allocated_bytes) {
             let of = |layer: &Layer<'_>| {
-                let bytes = highest.totals.get(layer.number).map(|total| total.bytes).filter(|bytes| *bytes != 0)?;
+                let bytes =
+                    highest.totals.get(layer.number).map(|total| total.bytes).filter(|bytes| *bytes != 0)?;
                 Some(format!("{} {}", layer.name, render::bytes(bytes)))
             };
             let parts: Vec<String> = self.layers.iter().filter_map(of).collect();
@@ -276,7 +279,10 @@ impl<'a> Plot<'a> {
             for from in 0..columns.len() {
                 let left = places[first + from];
                 // The columns that the name would lie on, and what of them the area has in all.
-                let under = columns[from..].iter().enumerate().take_while(|(at, _)| places[first + from + at] < left + width);
+                let under = columns[from..]
+                    .iter()
+                    .enumerate()
+                    .take_while(|(at, _)| places[first + from + at] < left + width);
                 let (mut low, mut high, mut reached) = (i32::MAX, i32::MIN, left);
                 for (at, edges) in under {
                     low = low.min(edges[number]);

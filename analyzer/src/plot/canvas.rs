@@ -98,6 +98,13 @@ pub(super) fn header(
     if entries.is_empty() { Ok(y + 2) } else { legend(area, entries, (left, y + 14), right) }
 }
 
+/// The pixel at which a header would end, for plots of which what is said above depends on how much fits below.
+pub(super) fn header_end(config: &PlotConfig, subtitle: &str, entries: &[LegendEntry]) -> Result<i32> {
+    let mut unused = String::new();
+    let area = SVGBackend::with_string(&mut unused, (config.width, config.height)).into_drawing_area();
+    header(&area, config, subtitle, entries)
+}
+
 /// Says that there is nothing of what was asked for.
 pub(super) fn say_empty(area: &Area<'_>, config: &PlotConfig, text: &str) -> Result<()> {
     let style = text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Center);

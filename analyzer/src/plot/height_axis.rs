@@ -21,7 +21,13 @@ impl HeightAxis {
     pub(super) fn new(low_bytes: f64, high_bytes: f64) -> Self {
         if low_bytes >= 0.0 && low_bytes < FROM_ZERO * high_bytes {
             let unit = canvas::byte_unit(high_bytes as i64);
-            return Self { base_bytes: 0.0, base_unit: unit, unit, low_bytes: 0.0, high_bytes: high_bytes * 1.12 };
+            return Self {
+                base_bytes: 0.0,
+                base_unit: unit,
+                unit,
+                low_bytes: 0.0,
+                high_bytes: high_bytes * 1.12,
+            };
         }
         // Something to see also where nothing moves.
         let span_bytes = (high_bytes - low_bytes).max(high_bytes.abs() * 1e-6).max(16.0);

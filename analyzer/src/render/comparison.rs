@@ -93,7 +93,7 @@ fn row(row: &ComparisonRow) -> Vec<Cell> {
         of_peak(|peak| Cell::Count(i64::from(peak.process.process))),
         of_peak(|peak| Cell::Text(peak.measure.curve().to_owned())),
         of_peak(|peak| Cell::Count(i64::from(peak.device))),
-        of_peak(|peak| Cell::Text(measure_name(peak))),
+        of_peak(|peak| Cell::Text(measure_name(peak.measure, peak.device))),
         Cell::bytes(bytes.map(|bytes| bytes.value)),
         Cell::bytes(bytes.and_then(|bytes| bytes.deviation)),
         bytes.and_then(|bytes| bytes.delta).map_or(Cell::Unknown, Cell::DeltaBytes),
@@ -129,16 +129,18 @@ fn verdict(bytes: Option<Compared>, time: Option<Compared>) -> Option<String> {
 }
 
 /// What all peaks are of, if it is the same.
-fn common_measure(comparison: &Comparison) -> Option<String> {
-    let mut names = comparison.rows.iter().filter_map(|row| row.peak.as_ref()).map(measure_name);
+pub(crate) fn common_measure(comparison: &Comparison) -> Option<String> {
+    let peaks = comparison.rows.iter().filter_map(|row| row.peak.as_ref());
+    let mut names = peaks.map(|peak| measure_name(peak.measure, peak.device));
     let first = names.next()?;
     names.all(|name| name == first).then_some(first)
 }
 
-fn measure_name(peak: &ComparedPeak) -> String {
-    match peak.measure {
+/// What a peak is of, in words.
+pub(crate) fn measure_name(measure: Measure, device: i16) -> String {
+    match measure {
         Measure::AcceleratorAllocated | Measure::HostAllocated => {
-            format!("{} allocated", device_name(peak.device))
+            format!("{} allocated", device_name(device))
         }
         Measure::Rss => "process rss".to_owned(),
         Measure::TreeRss => "process tree rss".to_owned(),

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::cells::{Cell, Format, Table, printable};
+use super::comparison::measure_name;
 use super::summary_text::{Style, device_name};
 use super::units::{bytes, signed_bytes};
 use crate::analysis::fit::{Coefficient, MAX_EXTRAPOLATION};
-use crate::analysis::{Answer, BATCH_SIZE, Measure, PhaseFit, Plan};
+use crate::analysis::{Answer, BATCH_SIZE, PhaseFit, Plan};
 
 /// The plan as data: a row for each point measured, then one for each size around the answer.
 #[must_use]
@@ -104,15 +105,12 @@ const fn curve(plan: &Plan) -> &'static str {
 }
 
 /// What the peaks are of, in words.
-fn of_what(plan: &Plan) -> String {
+pub(crate) fn planned_measure(plan: &Plan) -> String {
     let device = plan.points.first().map_or(-1, |point| point.device);
-    match plan.measure {
-        _ if plan.is_reserved => format!("{} reserved", device_name(device)),
-        Measure::AcceleratorAllocated | Measure::HostAllocated => {
-            format!("{} allocated", device_name(device))
-        }
-        Measure::Rss => "process rss".to_owned(),
-        Measure::TreeRss => "process tree rss".to_owned(),
+    if plan.is_reserved {
+        format!("{} reserved", device_name(device))
+    } else {
+        measure_name(plan.measure, device)
     }
 }
 
@@ -123,10 +121,10 @@ pub fn plan_text(plan: &Plan, format: Format, style: Style) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let heading = |out: &mut String, text: &str| style.push_heading(out, text, format);
-    heading(&mut out, &printable(&headline(plan)));
+    heading(&mut out, &printable(&plan_headline(plan)));
     let lead = if is_markdown { "" } else { "  " };
     let _ = writeln!(out, "{lead}{}", printable(&reason(plan)));
-    heading(&mut out, &format!("Formula: peak of {}", of_what(plan)));
+    heading(&mut out, &format!("Formula: peak of {}", planned_measure(plan)));
     let deciding = plan.model.deciding();
     for of in &deciding {
         let mark = if is_markdown { "- " } else { "  " };
@@ -149,7 +147,8 @@ pub fn plan_text(plan: &Plan, format: Format, style: Style) -> String {
     out
 }
 
-fn headline(plan: &Plan) -> String {
+/// The answer in a sentence.
+pub(crate) fn plan_headline(plan: &Plan) -> String {
     let key = &plan.key;
     let at = plan.at.as_ref().map(|(other, at)| format!(" at {other} {at}")).unwrap_or_default();
     let headroom = match plan.headroom_share {

@@ -114,7 +114,7 @@ pub fn aligned_steps_table(steps: &[AlignedStep]) -> Table {
 }
 
 /// A rank, and which of its processes where it is not the first.
-fn rank_name(id: ProcessId) -> String {
+pub(crate) fn rank_name(id: ProcessId) -> String {
     if id.process == 0 { id.rank.to_string() } else { format!("{} process {}", id.rank, id.process) }
 }
 

@@ -178,8 +178,8 @@ impl Drawing<'_> {
             Axis::new().domain(&[domain.0, domain.1]).fixed_range(true).visible(false).range(vec![0, 1])
         };
         Layout::new()
-            .height(460)
-            .margin(Margin::new().left(60).right(16).top(16).bottom(48))
+            .height(500)
+            .margin(Margin::new().left(60).right(16).top(84).bottom(48))
             .hover_mode(HoverMode::XUnified)
             .hover_distance(-1)
             .drag_mode(DragMode::Zoom)

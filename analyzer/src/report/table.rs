@@ -1,6 +1,6 @@
 //! Tables of the page: what people read in the cell, what columns are sorted by, exact values where one points at a cell.
 
-use crate::render::{Cell, Table};
+use crate::render::{Cell, Table, device_name};
 
 /// A table, ready for the template.
 #[derive(Debug, Clone)]
@@ -39,8 +39,14 @@ impl HtmlTable {
             .map(|&at| Heading { text: table.columns[at].heading.clone(), is_number: is_number(at) })
             .collect();
         let rows = table.rows.iter().take(most);
-        let rows =
-            rows.map(|row| shown.iter().filter_map(|&at| row.get(at)).map(HtmlCell::new).collect()).collect();
+        let rows = rows
+            .map(|row| {
+                shown
+                    .iter()
+                    .filter_map(|&at| Some(HtmlCell::new(&table.columns[at].key, row.get(at)?)))
+                    .collect()
+            })
+            .collect();
         let left_out = table.rows.len().saturating_sub(most);
         Self { caption: caption.to_owned(), headings, rows, left_out }
     }
@@ -52,7 +58,7 @@ impl HtmlTable {
 }
 
 impl HtmlCell {
-    fn new(cell: &Cell) -> Self {
+    fn new(key: &str, cell: &Cell) -> Self {
         let (sort, exact) = match cell {
             Cell::Text(_) => (None, None),
             Cell::Unknown => (Some(String::new()), None),
@@ -66,7 +72,12 @@ impl HtmlCell {
             }
             Cell::Flag(flag) => (Some(u8::from(*flag).to_string()), None),
         };
-        Self { text: cell.for_people(), sort, exact, is_number: cell.is_number() }
+        let text = match cell {
+            // Its number is for data.
+            Cell::Count(device) if key == "device" => device_name(*device as i16),
+            cell => cell.for_people(),
+        };
+        Self { text, sort, exact, is_number: cell.is_number() }
     }
 }
 

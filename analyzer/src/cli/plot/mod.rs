@@ -19,6 +19,7 @@ use clap::ValueEnum;
 use super::arguments::{Common, parse_duration};
 use super::output;
 use super::quantity::parse_bytes;
+use crate::analysis::BATCH_SIZE;
 use crate::load::Source;
 use crate::plot::{PlotConfig, Theme};
 use crate::render::Format;
@@ -107,6 +108,12 @@ pub(super) struct Args {
     /// For plan, memory there is: 40GiB, 40000MiB; the device's own where that was recorded
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(super) budget: Option<i64>,
+    /// For plan, what may grow: batch_size, as the steps tell it, or a numeric key of the configuration
+    #[arg(long, value_name = "KEY", default_value = BATCH_SIZE)]
+    pub(super) key: String,
+    /// For plan, its value in each run, in their order, where neither steps nor configuration tell it: 64,128
+    #[arg(long, value_name = "X,…", value_delimiter = ',')]
+    pub(super) values: Vec<f64>,
     /// Pixels across
     #[arg(long, default_value_t = 960, value_parser = clap::value_parser!(u32).range(400..=4000))]
     pub(super) width: u32,
@@ -129,6 +136,8 @@ impl Args {
             at: None,
             by: BlocksBy::Category,
             budget: None,
+            key: BATCH_SIZE.to_owned(),
+            values: Vec::new(),
             width,
             height,
             theme: ThemeArg::Light,
@@ -181,7 +190,10 @@ pub(super) fn draw(args: &Args, sources: &[Source]) -> Result<Drawn> {
         Kind::Ranks => ranks::draw(&request),
         Kind::Leaks => leaks::draw(&request),
     }?;
-    let of_sources = sources.iter().flat_map(Source::warnings);
-    drawn.warnings = of_sources.chain(std::mem::take(&mut drawn.warnings)).collect();
+    if !args.kind.is_of_several() {
+        // Those of several say whose warnings they are.
+        let of_sources = sources.iter().flat_map(Source::warnings);
+        drawn.warnings = of_sources.chain(std::mem::take(&mut drawn.warnings)).collect();
+    }
     Ok(drawn)
 }

@@ -48,6 +48,11 @@ impl<'a> Request<'a> {
         self.config(format!("{}, {}", run_name(self.source()), process.id))
     }
 
+    /// Size, colours and a title that names the run, of plots of all its processes.
+    pub(super) fn config_of_run(&self) -> PlotConfig {
+        self.config(run_name(self.source()))
+    }
+
     /// Size, colours and this title.
     pub(super) fn config(&self, title: String) -> PlotConfig {
         let Args { width, height, theme, .. } = *self.args;

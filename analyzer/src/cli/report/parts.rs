@@ -3,11 +3,14 @@
 use anyhow::Result;
 
 use crate::analysis::activations::{Activations, activations};
+use crate::analysis::categories::CategoryRules;
 use crate::analysis::{
-    self, Fragmentation, HostKill, Moment, Ooms, PhaseRow, PhaseTable, StepRow, StepTable, Timeline,
+    self, Fragmentation, HostKill, Moment, MomentsWanted, Ooms, PhaseRow, PhaseTable, StepRow, StepTable,
+    Timeline,
 };
 use crate::cli::arguments::Common;
 use crate::load::Source;
+use crate::render;
 use crate::replay::replay;
 
 /// Stretches of time that the interactive timeline has: several to a pixel, so that zooming shows more.
@@ -62,6 +65,9 @@ impl Parts {
             analysis::fragmentation(process, config, Moment::Peak, window, FRAGMENTATION_BUCKETS, shows)?;
         // The blocks that are alive at the end are not shown again.
         fragmentation.outcome = Default::default();
+        let rules = CategoryRules::default();
+        let (mut moments, _) = analysis::moments(process, window, &rules, MomentsWanted::default())?;
+        moments.devices.retain(|device| shows(device.device));
         let ooms = analysis::ooms(source, process, window, None, shows)?;
         let (kills, mut left_out) = analysis::host_kills(source);
         left_out.extend(warnings);
@@ -74,7 +80,7 @@ impl Parts {
             fragmentation,
             ooms,
             kills,
-            moments_json: r#"{"devices":[],"sites":[]}"#.to_owned(),
+            moments_json: render::moments_json(&moments),
             warnings: left_out,
         })
     }

@@ -66,9 +66,9 @@ impl Plot<'_> {
             GrowthVerdict::Leak => format!("leak: {}", self.rate(growth)),
             GrowthVerdict::LevelsOff => "no leak: it has grown, and levels off".to_owned(),
             GrowthVerdict::Stable => "no leak: it does not grow, or gives back what it takes".to_owned(),
-            GrowthVerdict::TooShort => format!(
-                "too short to say whether it leaks: {points} values after a warm-up of {warmup}"
-            ),
+            GrowthVerdict::TooShort => {
+                format!("too short to say whether it leaks: {points} values after a warm-up of {warmup}")
+            }
             GrowthVerdict::BatchesDiffer => {
                 format!("not judged: no batch size is that of half of the {unit}s")
             }
@@ -199,10 +199,8 @@ impl Plot<'_> {
         self.draw_warmup(area, &plot, growth)?;
         self.draw_values(area, &plot, growth, &down)?;
         if let Some((begin, end)) = line(growth.span.0).zip(line(growth.span.1)) {
-            let points = vec![
-                (plot.across(growth.span.0), down(begin)),
-                (plot.across(growth.span.1), down(end)),
-            ];
+            let points =
+                vec![(plot.across(growth.span.0), down(begin)), (plot.across(growth.span.1), down(end))];
             area.draw(&PathElement::new(points, FIT.stroke_width(3))).map_err(failed)?;
             if is_leak && let Some(goal) = line(beyond) {
                 dashed(area, (plot.across(growth.span.1), down(end)), (plot.across(beyond), down(goal)))?;

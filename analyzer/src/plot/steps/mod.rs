@@ -144,7 +144,8 @@ impl<'a> Plot<'a> {
 
     fn legend_entries(&self, are_bars: bool) -> Vec<LegendEntry> {
         let swatch = if are_bars { Swatch::Area } else { Swatch::Line };
-        let peak = if self.course.curve == Curve::Rss { "peak of rss (sampled)" } else { "peak of allocated" };
+        let peak =
+            if self.course.curve == Curve::Rss { "peak of rss (sampled)" } else { "peak of allocated" };
         let mut entries = vec![LegendEntry::new(peak, self.colour(), swatch)];
         if self.has_reserved {
             entries.push(LegendEntry::new("highest reserved", RESERVED, Swatch::Line));
@@ -279,7 +280,8 @@ impl<'a> Plot<'a> {
             let texts: Vec<String> = self.highest_text().into_iter().chain([short]).collect();
             labels.beside(area, &texts, place, PEAK)?;
         }
-        let is_other = |point: &&&StepPoint| self.highest.is_none_or(|highest| !std::ptr::eq(highest, **point));
+        let is_other =
+            |point: &&&StepPoint| self.highest.is_none_or(|highest| !std::ptr::eq(highest, **point));
         for point in unusual.iter().filter(is_other).take(MOST_LABELS) {
             let Some(place) = at(point) else { continue };
             labels.beside(area, &[label(point), point.step.to_string()], place, PEAK)?;
