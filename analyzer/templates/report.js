@@ -73,6 +73,7 @@
   const chart = element('chart');
   let shown = null; // The figure that is drawn.
   let chosen = -1; // The number of the moment that is shown.
+  let pending; // The redrawing that is to come.
 
   const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const moments = () => {
@@ -183,7 +184,9 @@
     const sites = moment.s.map(([site, bytes, blocks]) => [site === null ? '(no site)' : data.moments.sites[site], bytes, blocks]);
     if (moment.more && moment.more[0] > 0) sites.push([`(${moment.more[0]} more)`, moment.more[1], moment.more[2]]);
     fill(element('alive-sites'), sites, moment.bytes);
-    reshape();
+    // What redraws the chart between two clicks would make a double one of none.
+    clearTimeout(pending);
+    pending = setTimeout(reshape, clicked === undefined ? 0 : 350);
   };
 
   const nameAt = (bands, x) => {

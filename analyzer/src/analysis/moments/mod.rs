@@ -11,7 +11,7 @@ mod step_peaks;
 mod sums;
 mod wish;
 
-use super::categories::{CategoryRules, Labels, label_blocks_with};
+use super::categories::{CategoryRules, label_blocks_with};
 use super::places::Places;
 use crate::error::Result;
 use crate::load::{Process, Rows};
