@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
 use super::polyline::Pixel;
-use super::text::{Taken, fit, text_width};
+use super::text::{Taken, text_width};
 use super::theme::{FREE, INK, PAPER, PEAK, SERIES, SMALL_SIZE, TEXT_SIZE, category_colour, ink_on};
 use crate::analysis::{BandResolution, BandsBy, BlockBand, BlockBands};
 use crate::error::Result;
@@ -100,7 +100,7 @@ impl Plot<'_> {
             let share =
                 if group.peak_bytes > 0 && share < 0.5 { "<1".to_owned() } else { format!("{share:.0}") };
             // As short as lets five stand in a line.
-            let name = end_of(&render::printable(self.group_name(group)), name_width);
+            let name = end_of(&render::printable(self.group_name(group)), TEXT_SIZE, name_width);
             format!("{name} {share} %")
         };
         self.found.groups.iter().map(of_group).collect()
@@ -275,20 +275,20 @@ fn label(band: &BlockBand, pixels: i32) -> Option<String> {
     match &band.site {
         // Less than some letters say nothing.
         Some(site) if rest >= 56 => {
-            Some(format!("{} {size}", fit(&render::printable(site), SMALL_SIZE, rest)))
+            Some(format!("{} {size}", end_of(&render::printable(site), SMALL_SIZE, rest)))
         }
         _ => Some(size),
     }
 }
 
 /// The text, or as much of its end as is at most so wide: of paths, it is the ends that differ.
-fn end_of(text: &str, pixels: i32) -> String {
-    if text_width(text, TEXT_SIZE) <= pixels {
+fn end_of(text: &str, size: i32, pixels: i32) -> String {
+    if text_width(text, size) <= pixels {
         return text.to_owned();
     }
-    let rest = pixels - text_width("…", TEXT_SIZE);
+    let rest = pixels - text_width("…", size);
     let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    let start = starts.into_iter().find(|at| text_width(&text[*at..], TEXT_SIZE) <= rest);
+    let start = starts.into_iter().find(|at| text_width(&text[*at..], size) <= rest);
     format!("…{}", &text[start.unwrap_or(text.len())..])
 }
 
