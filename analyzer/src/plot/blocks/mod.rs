@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
-use super::polyline::Pixel;
+use super::polyline::{Pixel, room_between};
 use super::text::{Taken, text_width};
 use super::theme::{FREE, INK, PAPER, PEAK, SERIES, SMALL_SIZE, TEXT_SIZE, category_colour, ink_on};
 use crate::analysis::{BandResolution, BandsBy, BlockBand, BlockBands};
@@ -196,7 +196,8 @@ impl Plot<'_> {
         area.draw(&outline).map_err(failed)?;
         let mut taken = Taken::default();
         self.draw_peak(area, &frame, scale, &mut taken)?;
-        self.draw_labels(area, &stack.shapes, &mut taken)
+        self.draw_labels(area, &stack.shapes, &mut taken)?;
+        self.name_others(area, &stack, &mut taken)
     }
 
     /// What is in no band: full areas, under a veil of ground; the ground of the bands.
@@ -221,6 +222,25 @@ impl Plot<'_> {
         area.draw(&veil).map_err(failed)?;
         let ground = Polygon::new(down_to_axis(&stack.bands_edge), PAPER.filled());
         area.draw(&ground).map_err(failed)
+    }
+
+    /// Names of groups within what is drawn together.
+    fn name_others(&self, area: &Area<'_>, stack: &Stack, taken: &mut Taken) -> Result<()> {
+        let mut below = &stack.bands_edge;
+        for (group, edge) in self.found.groups.iter().zip(&stack.group_edges) {
+            let name = end_of(&render::printable(self.group_name(group)), SMALL_SIZE, 160);
+            let width = text_width(&name, SMALL_SIZE) + 8;
+            if let Some([left, top, right, bottom]) = room_between(below, edge, (width, LABEL + 4), |_| true)
+            {
+                let (across, down) = (left.midpoint(right), top.midpoint(bottom));
+                if taken.take([left, down - LABEL / 2, right, down + LABEL / 2]) {
+                    let style = canvas::text_style(SMALL_SIZE, INK, HPos::Center, VPos::Center);
+                    canvas::write(area, &name, &style, (across, down))?;
+                }
+            }
+            below = edge;
+        }
+        Ok(())
     }
 
     fn draw_peak(&self, area: &Area<'_>, frame: &Frame, scale: Scale<'_>, taken: &mut Taken) -> Result<()> {
@@ -298,6 +318,6 @@ fn name_and_size(band: &BlockBand) -> String {
         (Some(site), 1) => format!("{site} {size}"),
         (Some(site), blocks) => format!("{site} {size} ({blocks} blocks)"),
         (None, 1) => format!("{} {size}", band.category.as_str()),
-        (None, blocks) => format!("{blocks} blocks {size}"),
+        (None, blocks) => format!("{} {size} ({blocks} blocks)", band.category.as_str()),
     }
 }
