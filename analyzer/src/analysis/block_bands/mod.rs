@@ -8,21 +8,20 @@
 
 mod chosen_blocks;
 mod columns;
+mod grouping;
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
 use tidegauge_schemas::Category;
 
-use super::categories::{CategoryRules, Kind, Labels, label_blocks_with};
+use super::categories::{CategoryRules, label_blocks_with};
 use crate::error::Result;
 use crate::load::{Process, Rows};
 use crate::replay::{Outcome, Window, replay};
-use chosen_blocks::{ChosenBlock, ChosenBlocks, MOST_BLOCKS, OfDevice};
+use chosen_blocks::{ChosenBlock, ChosenBlocks, MOST_BLOCKS};
 use columns::{Columns, Held};
+use grouping::Grouping;
 
-/// Sites that have a group of their own; there are no more colours that can be told apart.
-const OWN_SITES: usize = 12;
 /// A block that fills less than so much, in cells of a column and a row, is not seen.
 const LEAST_CELLS: f64 = 5.0;
 /// Blocks lower than so many rows are hardly seen by themselves: those that come and go together are one band.
@@ -178,88 +177,6 @@ pub fn block_bands(
         blocks,
     };
     Ok((Some(with_others(found, grouping.names, columns)), outcome))
-}
-
-/// Which group a block is of.
-struct Grouping<'a> {
-    by: BandsBy,
-    device: i16,
-    labels: &'a Labels,
-    site_names: &'a FxHashMap<u32, String>,
-    names: Vec<Option<String>>,
-    sites: FxHashMap<u32, usize>,
-    /// Sites that were told after the allocation, by number of the block.
-    told_sites: &'a FxHashMap<u64, u32>,
-}
-
-impl<'a> Grouping<'a> {
-    fn new(
-        by: BandsBy,
-        device: i16,
-        labels: &'a Labels,
-        site_names: &'a FxHashMap<u32, String>,
-        of_device: &'a OfDevice,
-    ) -> Self {
-        let mut grouping = Self {
-            by,
-            device,
-            labels,
-            site_names,
-            names: Vec::new(),
-            sites: FxHashMap::default(),
-            told_sites: &of_device.told_sites,
-        };
-        match by {
-            BandsBy::Category => {
-                grouping.names.extend(Category::ALL.iter().map(|of| Some(of.as_str().to_owned())));
-            }
-            BandsBy::Site => grouping.name_sites(&of_device.site_areas),
-        }
-        grouping
-    }
-
-    /// The sites that fill the picture most have groups of their own. Sites of one name are one.
-    fn name_sites(&mut self, areas: &FxHashMap<u32, i128>) {
-        let mut by_name: BTreeMap<&str, i128> = BTreeMap::new();
-        for (site, area) in areas {
-            if let Some(name) = self.site_names.get(site) {
-                *by_name.entry(name).or_default() += area;
-            }
-        }
-        let mut largest: Vec<(&str, i128)> = by_name.into_iter().collect();
-        largest.sort_by_key(|(_, area)| std::cmp::Reverse(*area));
-        largest.truncate(OWN_SITES);
-        let group: FxHashMap<&str, usize> =
-            largest.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
-        let known = areas.keys().filter_map(|site| {
-            let name = self.site_names.get(site)?;
-            Some((*site, *group.get(name.as_str())?))
-        });
-        self.sites = known.collect();
-        self.names = largest.iter().map(|(name, _)| Some((*name).to_owned())).collect();
-        self.names.push(None);
-    }
-
-    fn of(&self, block: &crate::replay::Block) -> usize {
-        match self.by {
-            BandsBy::Category => {
-                let category = self.category(block);
-                Category::ALL.iter().position(|of| *of == category).unwrap_or(0)
-            }
-            BandsBy::Site => {
-                let site = self.told_sites.get(&block.number).unwrap_or(&block.site);
-                self.sites.get(site).copied().unwrap_or(self.names.len() - 1)
-            }
-        }
-    }
-
-    fn category(&self, block: &crate::replay::Block) -> Category {
-        match self.labels.of(self.device, block).kind {
-            Kind::Category(category) => category,
-            // There are no rules of the user's here.
-            Kind::Custom(_) => Category::Unknown,
-        }
-    }
 }
 
 /// What is seen of the blocks, by the order of their allocation.

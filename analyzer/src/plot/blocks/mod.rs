@@ -7,8 +7,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
-use super::polyline::Pixel;
-use super::text::{Taken, fit, text_width};
+use super::polyline::{Pixel, room_between};
+use super::text::{Taken, text_width};
 use super::theme::{FREE, INK, PAPER, PEAK, SERIES, SMALL_SIZE, TEXT_SIZE, category_colour, ink_on};
 use crate::analysis::{BandResolution, BandsBy, BlockBand, BlockBands};
 use crate::error::Result;
@@ -100,7 +100,7 @@ impl Plot<'_> {
             let share =
                 if group.peak_bytes > 0 && share < 0.5 { "<1".to_owned() } else { format!("{share:.0}") };
             // As short as lets five stand in a line.
-            let name = end_of(&render::printable(self.group_name(group)), name_width);
+            let name = end_of(&render::printable(self.group_name(group)), TEXT_SIZE, name_width);
             format!("{name} {share} %")
         };
         self.found.groups.iter().map(of_group).collect()
@@ -196,7 +196,8 @@ impl Plot<'_> {
         area.draw(&outline).map_err(failed)?;
         let mut taken = Taken::default();
         self.draw_peak(area, &frame, scale, &mut taken)?;
-        self.draw_labels(area, &stack.shapes, &mut taken)
+        self.draw_labels(area, &stack.shapes, &mut taken)?;
+        self.name_others(area, &stack, &mut taken)
     }
 
     /// What is in no band: full areas, under a veil of ground; the ground of the bands.
@@ -221,6 +222,25 @@ impl Plot<'_> {
         area.draw(&veil).map_err(failed)?;
         let ground = Polygon::new(down_to_axis(&stack.bands_edge), PAPER.filled());
         area.draw(&ground).map_err(failed)
+    }
+
+    /// Names of groups within what is drawn together.
+    fn name_others(&self, area: &Area<'_>, stack: &Stack, taken: &mut Taken) -> Result<()> {
+        let mut below = &stack.bands_edge;
+        for (group, edge) in self.found.groups.iter().zip(&stack.group_edges) {
+            let name = end_of(&render::printable(self.group_name(group)), SMALL_SIZE, 160);
+            let width = text_width(&name, SMALL_SIZE) + 8;
+            if let Some([left, top, right, bottom]) = room_between(below, edge, (width, LABEL + 4), |_| true)
+            {
+                let (across, down) = (left.midpoint(right), top.midpoint(bottom));
+                if taken.take([left, down - LABEL / 2, right, down + LABEL / 2]) {
+                    let style = canvas::text_style(SMALL_SIZE, INK, HPos::Center, VPos::Center);
+                    canvas::write(area, &name, &style, (across, down))?;
+                }
+            }
+            below = edge;
+        }
+        Ok(())
     }
 
     fn draw_peak(&self, area: &Area<'_>, frame: &Frame, scale: Scale<'_>, taken: &mut Taken) -> Result<()> {
@@ -275,20 +295,20 @@ fn label(band: &BlockBand, pixels: i32) -> Option<String> {
     match &band.site {
         // Less than some letters say nothing.
         Some(site) if rest >= 56 => {
-            Some(format!("{} {size}", fit(&render::printable(site), SMALL_SIZE, rest)))
+            Some(format!("{} {size}", end_of(&render::printable(site), SMALL_SIZE, rest)))
         }
         _ => Some(size),
     }
 }
 
 /// The text, or as much of its end as is at most so wide: of paths, it is the ends that differ.
-fn end_of(text: &str, pixels: i32) -> String {
-    if text_width(text, TEXT_SIZE) <= pixels {
+fn end_of(text: &str, size: i32, pixels: i32) -> String {
+    if text_width(text, size) <= pixels {
         return text.to_owned();
     }
-    let rest = pixels - text_width("…", TEXT_SIZE);
+    let rest = pixels - text_width("…", size);
     let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    let start = starts.into_iter().find(|at| text_width(&text[*at..], TEXT_SIZE) <= rest);
+    let start = starts.into_iter().find(|at| text_width(&text[*at..], size) <= rest);
     format!("…{}", &text[start.unwrap_or(text.len())..])
 }
 
@@ -298,6 +318,6 @@ fn name_and_size(band: &BlockBand) -> String {
         (Some(site), 1) => format!("{site} {size}"),
         (Some(site), blocks) => format!("{site} {size} ({blocks} blocks)"),
         (None, 1) => format!("{} {size}", band.category.as_str()),
-        (None, blocks) => format!("{blocks} blocks {size}"),
+        (None, blocks) => format!("{} {size} ({blocks} blocks)", band.category.as_str()),
     }
 }

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::super::canvas::{self, Area, Axes, Frame, failed};
-use super::super::polyline::{Pixel, simplified};
+use super::super::polyline::{Pixel, room_between, simplified};
 use super::super::text::text_width;
 use super::{ACTIVE, ALLOCATED, CACHED, FREE, INK, PAPER, Plot, RESERVED, SMALL_SIZE, SPLIT};
 use crate::analysis::{Bucket, Curve, Timeline};
@@ -165,44 +165,18 @@ impl<'a> OverTime<'a> {
     }
 }
 
-/// Names of areas inside of them, where they are high and wide enough.
-/// The line at `moment` crosses none of them.
+/// Names of areas inside of them, where they are high and wide enough. The line at `moment` crosses none of them.
 fn draw_labels(area: &Area<'_>, layers: &[Layer], frame: &Frame, moment: Option<i32>) -> Result<()> {
     let mut below = vec![(frame.left, frame.bottom), (frame.right, frame.bottom)];
     for layer in layers {
         let width = text_width(layer.name, SMALL_SIZE) + 8;
-        let mut best: Option<(i32, i32, i32)> = None;
-        for left in (frame.left..frame.right - width).step_by(8) {
-            if moment.is_some_and(|at| (left..=left + width).contains(&at)) {
-                continue;
-            }
-            let Some((lower, _)) = span(&below, left, left + width) else { continue };
-            let Some((_, upper)) = span(&layer.edge, left, left + width) else { continue };
-            if lower - upper >= LABEL && best.is_none_or(|(_, top, bottom)| lower - upper > bottom - top) {
-                best = Some((left + width / 2, upper, lower));
-            }
-        }
-        if let Some((across, top, bottom)) = best {
+        let is_free = |left: i32| moment.is_none_or(|at| !(left..=left + width).contains(&at));
+        if let Some([left, top, right, bottom]) = room_between(&below, &layer.edge, (width, LABEL), is_free) {
             let ink = super::ink_on(layer.colour);
             let style = canvas::text_style(SMALL_SIZE, ink, HPos::Center, VPos::Center);
-            canvas::write(area, layer.name, &style, (across, top.midpoint(bottom)))?;
+            canvas::write(area, layer.name, &style, (left.midpoint(right), top.midpoint(bottom)))?;
         }
         below.clone_from(&layer.edge);
     }
     Ok(())
-}
-
-/// The least and the most pixels down that a line has between two pixels across; `None` where it does not reach both.
-fn span(line: &[Pixel], left: i32, right: i32) -> Option<(i32, i32)> {
-    let mut found: Option<(i32, i32)> = None;
-    for pair in line.windows(2) {
-        let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
-        if x1 < left || x0 > right {
-            continue;
-        }
-        let (low, high) = found.unwrap_or((i32::MAX, i32::MIN));
-        found = Some((low.min(y0.min(y1)), high.max(y0.max(y1))));
-    }
-    let reaches = line.first()?.0 <= left && line.last()?.0 >= right;
-    found.filter(|_| reaches)
 }
