@@ -41,6 +41,7 @@ mod nvidia_smi;
 mod oom;
 mod phases_and_hints;
 mod plan;
+mod plots_of_runs;
 mod ranks;
 mod recording;
 mod recovery_killed;

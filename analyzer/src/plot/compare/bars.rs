@@ -91,7 +91,7 @@ impl Axis {
             area.draw(&rectangle).map_err(failed)?;
             let line = PathElement::new(vec![(to, top), (to, bottom)], PAPER);
             area.draw(&line).map_err(failed)?;
-            if text_width(part.name, SMALL_SIZE) + 8 <= to - from {
+            if bottom - top >= 12 && text_width(part.name, SMALL_SIZE) + 8 <= to - from {
                 let style = canvas::text_style(SMALL_SIZE, ink_on(part.colour), HPos::Center, VPos::Center);
                 canvas::write(area, part.name, &style, ((from + to) / 2, (top + bottom) / 2))?;
             }
