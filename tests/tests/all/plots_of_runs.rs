@@ -155,11 +155,11 @@ fn runs_have_the_figures_of_compare() {
     let loss = format!("loss {:.3e}", found[0]["final_loss"].as_f64().unwrap());
     assert!(said.contains(&loss), "{loss}: {said}");
     let time = render::duration(found[0]["step_nanos"].as_i64().unwrap());
-    assert!(said.contains(&format!("{time} a step")), "{time}: {said}");
+    assert!(said.contains(&format!("a step takes {time}")), "{time}: {said}");
     assert!(svg.contains("Baseline (base)") && svg.contains("time per step"), "labels: {svg}");
     // In a narrow plot these are words.
     let narrow = plot("compare", &runs, &["--width", "500"]);
-    assert!(narrow.contains(&format!("{time} a step; {loss}")), "{narrow}");
+    assert!(narrow.contains(&format!("a step takes {time}; {loss}")), "{narrow}");
     expect_every_size("compare", &runs, &[]);
 
     let said = refused("compare", &[&base], &[]);
@@ -302,7 +302,7 @@ fn ranks_have_the_peaks_of_steps() {
     expect_every_size("ranks", &[&run], &[]);
 
     for (options, what) in
-        [(&["--rank", "3"][..], "several ranks"), (&["--device", "-1", "--end", "1ns"], "steps")]
+        [(&["--rank", "3"][..], "second rank"), (&["--device", "-1", "--end", "1ns"], "steps")]
     {
         let said = refused("ranks", &[&run], options);
         assert!(said.contains(&format!("the trace has no {what}")), "{options:?}: {said}");
