@@ -21,7 +21,7 @@ use super::output;
 use super::quantity::parse_bytes;
 use crate::analysis::BATCH_SIZE;
 use crate::load::Source;
-use crate::plot::{PlotConfig, Theme};
+use crate::plot::Theme;
 use crate::render::Format;
 
 use request::Request;
