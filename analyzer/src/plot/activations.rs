@@ -262,6 +262,6 @@ mod tests {
         assert!((rows[3].share.unwrap() - 0.2).abs() < 1e-9);
         assert_eq!(largest(all(), 5, true).len(), 5);
         let phases = largest(all(), 3, false);
-        assert_eq!((phases[2].bytes, phases[2].other_bytes), (15, 1), "no sum of the same memory");
+        assert_eq!((phases[2].bytes, phases[2].other_bytes), (30, 1), "no sum of the same memory");
     }
 }

@@ -74,7 +74,7 @@ impl<'a> Plot<'a> {
         let plan = self.plan;
         let mut text = render::plan_headline(plan);
         if let Some(predicted) = self.predicted() {
-            text += &format!(", predicted {predicted}");
+            text += &format!("; {predicted}");
         }
         text += &format!("; peak of {}", render::planned_measure(plan));
         let mut names: Vec<&str> = self.phases.iter().map(|(name, _)| name.as_str()).collect();
@@ -93,7 +93,7 @@ impl<'a> Plot<'a> {
     }
 
     fn description(&self) -> String {
-        let mut text = format!("{}.", self.subtitle());
+        let text = format!("{}.", self.subtitle());
         let point = |point: &crate::analysis::PlanPoint| {
             format!("{} at {}", render::bytes(point.bytes), canvas::tick_text(&point.x))
         };
@@ -103,13 +103,19 @@ impl<'a> Plot<'a> {
 
     /// What is predicted for the largest size that fits.
     fn predicted(&self) -> Option<String> {
-        let (_, peak) = self.answer.as_ref()?;
-        let (text, upper) = (render::bytes(peak.bytes), render::bytes(peak.upper_bytes()));
-        Some(if upper == text { text } else { format!("{text} (at most {upper})") })
+        let (x, peak) = self.answer.as_ref()?;
+        let mut text = format!("predicted at {}: {}", canvas::tick_text(x), render::bytes(peak.bytes));
+        let upper = render::bytes(peak.upper_bytes());
+        if upper != render::bytes(peak.bytes) {
+            text += &format!(" (at most {upper})");
+        }
+        Some(text)
     }
 
+    /// Whether the interval is more than a line.
     fn has_interval(&self) -> bool {
-        self.plan.model.at(self.last_x).interval_bytes.is_some()
+        let interval = self.plan.model.at(self.last_x).interval_bytes;
+        interval.is_some_and(|(low, high)| (high - low) as f64 > self.top_bytes / 100.0)
     }
 
     fn legend_entries(&self) -> Vec<LegendEntry> {
@@ -118,7 +124,6 @@ impl<'a> Plot<'a> {
             LegendEntry::new("fit", FIT, Swatch::Line),
         ];
         if self.has_interval() {
-            // As it is drawn.
             entries.push(LegendEntry::new("95 % interval", FIT, Swatch::Area));
         }
         if self.answer.is_some() {
@@ -170,7 +175,7 @@ impl<'a> Plot<'a> {
         // No label lies on the fit.
         for x in self.places() {
             let (across, y) = (frame.across(x), down(self.plan.model.at(x).bytes));
-            taken.take([across - 2, y - 2, across + 2, y + 2]);
+            taken.put([across - 2, y - 2, across + 2, y + 2]);
         }
         self.draw_budget(area, &frame, &down, &mut taken)?;
         self.draw_answer(area, &frame, &down, &mut taken)?;
@@ -253,7 +258,7 @@ impl<'a> Plot<'a> {
             let y = down(bytes);
             let line = PathElement::new(vec![(frame.left, y), (frame.right, y)], LIMIT.stroke_width(width));
             area.draw(&line).map_err(failed)?;
-            taken.take([frame.left, y, frame.right, y + 1]);
+            taken.put([frame.left, y, frame.right, y + 1]);
             // The budget above its line, the rest below its own.
             let size = if number == 0 { TEXT_SIZE } else { SMALL_SIZE };
             let text = fit(&text, size, frame.right - frame.left - 16);
@@ -283,10 +288,15 @@ impl<'a> Plot<'a> {
         area.draw(&line).map_err(failed)?;
         let mark = Circle::new((across, y), 6, PEAK.filled());
         area.draw(&mark).map_err(failed)?;
-        taken.take([across - 7, y - 7, across + 7, y + 7]);
-        taken.take([across, y + 7, across + 1, frame.bottom]);
-        let text = format!("largest that fits: {}, predicted {predicted}", canvas::tick_text(x));
-        label(area, frame, taken, (&text, TEXT_SIZE, PEAK), (across, y))
+        taken.put([across - 7, y - 7, across + 7, y + 7]);
+        taken.put([across, y + 7, across + 1, frame.bottom]);
+        let text = format!("largest that fits, {predicted}");
+        let is_written = label(area, frame, taken, (&text, TEXT_SIZE, PEAK), (across, y), &[0, 24, 48])?;
+        if !is_written {
+            let x = canvas::tick_text(x);
+            label(area, frame, taken, (&x, TEXT_SIZE, PEAK), (across, y), &[0])?;
+        }
+        Ok(())
     }
 
     fn draw_points(
@@ -302,11 +312,11 @@ impl<'a> Plot<'a> {
             let at = (frame.across(point.x), down(point.bytes));
             area.draw(&Circle::new(at, 5, PAPER.filled())).map_err(failed)?;
             area.draw(&Circle::new(at, 4, ALLOCATED.filled())).map_err(failed)?;
-            taken.take([at.0 - 5, at.1 - 5, at.0 + 5, at.1 + 5]);
+            taken.put([at.0 - 5, at.1 - 5, at.0 + 5, at.1 + 5]);
         }
         for point in &points {
             let at = (frame.across(point.x), down(point.bytes));
-            label(area, frame, taken, (&render::bytes(point.bytes), SMALL_SIZE, INK), at)?;
+            label(area, frame, taken, (&render::bytes(point.bytes), SMALL_SIZE, INK), at, &[0])?;
         }
         Ok(())
     }
@@ -354,18 +364,19 @@ fn draw_dashed(area: &Area<'_>, points: &[(i32, i32)]) -> Result<()> {
 }
 
 /// Writes beside a point where there is room: left above it, where a line that rises leaves most, else right below, left
-/// below, right above, then further off; else not at all.
+/// below, right above, then `further` off; else not at all. Whether it was written.
 fn label(
     area: &Area<'_>,
     frame: &Frame,
     taken: &mut Taken,
     (text, size, colour): (&str, i32, RGBColor),
     (across, y): (i32, i32),
-) -> Result<()> {
+    further: &[i32],
+) -> Result<bool> {
     let text = fit(text, size, frame.right - frame.left - 16);
     let wide = text_width(&text, size);
     let sides = [(-1, -1), (1, 1), (-1, 1), (1, -1)];
-    for (further, (sideways, updown)) in [0, 24, 48].into_iter().flat_map(|at| sides.map(|side| (at, side))) {
+    for (further, (sideways, updown)) in further.iter().flat_map(|at| sides.map(|side| (at, side))) {
         let left = if sideways < 0 { across - 8 - wide } else { across + 8 };
         // Within the frame, which may be above or below the point instead of beside it.
         let left = left.min(frame.right - 2 - wide).max(frame.left + 2);
@@ -375,9 +386,10 @@ fn label(
             continue;
         }
         let style = canvas::text_style(size, colour, HPos::Left, VPos::Center);
-        return canvas::write(area, &text, &style, (left, top + 8));
+        canvas::write(area, &text, &style, (left, top + 8))?;
+        return Ok(true);
     }
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

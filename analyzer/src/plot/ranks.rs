@@ -31,7 +31,7 @@ pub fn ranks_svg(found: &RankSteps, config: &PlotConfig) -> Result<String> {
     let names: Vec<String> = found.ranks.iter().map(|rank| render::rank_name(rank.process)).collect();
     let widest = names.iter().map(|name| text_width(name, TEXT_SIZE)).max().unwrap_or(0);
     // Of a group of ranks the first and the last are named.
-    let left = 16 + (widest * 2 + 16).clamp(44, config.width as i32 / 4);
+    let left = (widest * 2 + 42).clamp(60, config.width as i32 / 3);
     let (width, height) = (config.width as i32 - RIGHT as i32 - left, config.height as i32);
     let entries = legend_entries(found);
     // As if both said how many there are in one.
@@ -74,7 +74,8 @@ fn subtitle(found: &RankSteps, grid: &Grid) -> String {
             render::bytes(of.rank.value),
             render::bytes(of.median_bytes)
         ),
-        None => "; no rank stands out".to_owned(),
+        None if found.ranks.len() > 2 => "; no rank stands out".to_owned(),
+        None => String::new(),
     };
     text
 }

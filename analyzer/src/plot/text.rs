@@ -83,6 +83,11 @@ impl Taken {
         }
         is_free
     }
+
+    /// Takes a place that something is drawn at, whatever else is there.
+    pub(super) fn put(&mut self, place: [i32; 4]) {
+        self.0.push(place);
+    }
 }
 
 #[cfg(test)]
@@ -114,5 +119,7 @@ mod tests {
         assert!(taken.take([0, 0, 10, 10]));
         assert!(!taken.take([9, 9, 12, 12]));
         assert!(taken.take([10, 0, 12, 10]), "side by side");
+        taken.put([0, 0, 40, 40]);
+        assert!(!taken.take([30, 30, 31, 31]));
     }
 }

@@ -17,7 +17,7 @@ fn activations(run: &Path, options: &[&str]) -> Vec<Value> {
 
 /// Parameters of 1000, and two steps: two modules' activations of `a` and `b`, a temporary block, the loss outside of
 /// forward, gradients of activations, and one activation that is made once more.
-fn training() -> TraceBuilder {
+pub(crate) fn training() -> TraceBuilder {
     let step = |builder: TraceBuilder, number: i64, a: u64, b: u64| {
         builder.step(number, 1.0, |builder| {
             let builder = builder.span("forward", |builder| {

@@ -43,6 +43,7 @@ mod phases_and_hints;
 mod plan;
 mod plots_of_blocks;
 mod plots_over_time;
+mod plots_of_runs;
 mod ranks;
 mod recording;
 mod recovery_killed;

@@ -13,12 +13,12 @@ use crate::launched::Launched;
 use crate::recording::turn;
 
 /// Bytes that the steps below hold at most with that batch size: in the optimizer, or in backward.
-fn law(batch_size: u64) -> u64 {
+pub(crate) fn law(batch_size: u64) -> u64 {
     (300 + 7 * batch_size).max(340) << 20
 }
 
 /// Records steps of these batch sizes: 300 MiB stay from the first optimizer step on, forward adds 7 MiB a sample.
-fn record(folder: &Path, name: &str, batch_sizes: &[u64], config: &[(&str, i64)]) -> PathBuf {
+pub(crate) fn record(folder: &Path, name: &str, batch_sizes: &[u64], config: &[(&str, i64)]) -> PathBuf {
     let mut builder = Recorder::builder(folder.join(name)).config("name", name);
     for (key, value) in config {
         builder = builder.config(key, *value);

@@ -10,7 +10,7 @@ use tidegauge_tests::programs::{output_of, program};
 const LIFE: u64 = 64;
 const EVENTS: u64 = 20_000;
 
-fn record(run: &Path, folder: &Path, ranks: std::ops::Range<u64>, oom_rank: Option<u64>) {
+pub(crate) fn record(run: &Path, folder: &Path, ranks: std::ops::Range<u64>, oom_rank: Option<u64>) {
     for rank in ranks {
         let mut churn = program("churn");
         churn.arg(folder.join(format!("counts-{rank}"))).args([

@@ -21,7 +21,7 @@ use super::output;
 use super::quantity::parse_bytes;
 use crate::analysis::BATCH_SIZE;
 use crate::load::Source;
-use crate::plot::{PlotConfig, Theme};
+use crate::plot::Theme;
 use crate::render::Format;
 
 use request::Request;
@@ -114,6 +114,9 @@ pub(super) struct Args {
     /// For plan, its value in each run, in their order, where neither steps nor configuration tell it: 64,128
     #[arg(long, value_name = "X,…", value_delimiter = ',')]
     pub(super) values: Vec<f64>,
+    /// For plan, a key of the configuration that differs between the runs and on which memory does not depend
+    #[arg(long, value_name = "KEY")]
+    pub(super) ignore: Vec<String>,
     /// Pixels across
     #[arg(long, default_value_t = 960, value_parser = clap::value_parser!(u32).range(400..=4000))]
     pub(super) width: u32,

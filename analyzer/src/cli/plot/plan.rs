@@ -17,7 +17,7 @@ pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
         values: args.values.clone(),
         budget_bytes: args.budget,
         headroom_share: parse_part(HEADROOM).context("the headroom")?,
-        ignored_keys: Vec::new(),
+        ignored_keys: args.ignore.clone(),
         at: None,
     };
     let plan = analysis::plan(&runs, &asked)?;

@@ -12,7 +12,7 @@ use crate::replay::replay;
 pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
     let (common, source) = (&request.args.common, request.source());
     if common.processes(source).len() < 2 {
-        return Err(request.nothing("several ranks"));
+        return Err(request.nothing("second rank"));
     }
     let steps = each_process(common, source, |process| {
         let window = request.window(process)?;

@@ -48,7 +48,8 @@ struct Plot<'a> {
     left_out: usize,
     /// Categories in the order in which they are stacked; none where it is not known of all runs.
     categories: Vec<&'a str>,
-    measure: String,
+    /// What all peaks are of, if it is the same.
+    measure: Option<String>,
     is_wide: bool,
     top: i32,
     bar: i32,
@@ -64,8 +65,7 @@ impl<'a> Plot<'a> {
         let mut plot = Self {
             rows: Vec::new(),
             left_out: comparison.rows.len().saturating_sub(1),
-            measure: render::common_measure(comparison)
-                .unwrap_or_else(|| "what each run recorded, not of the same".to_owned()),
+            measure: render::common_measure(comparison),
             is_wide: config.width >= WIDE,
             top: 0,
             bar: BAR.0,
@@ -122,7 +122,10 @@ impl<'a> Plot<'a> {
 
     fn subtitle(&self) -> String {
         let stacked = if self.categories.is_empty() { "" } else { ", by what it consists of" };
-        let mut text = format!("peak of {}{stacked}; line: the base", self.measure);
+        let mut text = match &self.measure {
+            Some(measure) => format!("peak of {measure}{stacked}; line: the base"),
+            None => "peaks of different memory, as told at each bar; line: the base".to_owned(),
+        };
         if self.has_time {
             text += "; time is the median of a step";
         }
@@ -145,7 +148,7 @@ impl<'a> Plot<'a> {
 
     fn description(&self) -> String {
         let run = |(row, _): &(&ComparisonRow, Vec<Part<'_>>)| {
-            let mut text = format!("{}: {}", row.configuration, peak_text(row));
+            let mut text = format!("{}: {}", row.configuration, peak_text(row, self.measure.as_deref()));
             if let Some(words) = words_of(row) {
                 text += &format!(", {words}");
             }
@@ -164,7 +167,12 @@ impl<'a> Plot<'a> {
         let peaks = Panel { left, right: ends, title: "peak" };
         self.draw_panel(area, &peaks, |row, parts| {
             let bytes = row.peak.as_ref().map(|peak| peak.bytes.value as f64);
-            Bar { value: bytes, text: peak_text(row), parts: parts.to_vec(), colour: ALLOCATED }
+            Bar {
+                value: bytes,
+                text: peak_text(row, self.measure.as_deref()),
+                parts: parts.to_vec(),
+                colour: ALLOCATED,
+            }
         })?;
         self.draw_names(area, &peaks)?;
         if !self.is_wide {
@@ -206,26 +214,20 @@ impl<'a> Plot<'a> {
             (panel.left, self.top - 6),
         )?;
         let is_of_peaks = panel.left == 16;
+        let base = bars.first().and_then(|bar| bar.value).map(|value| axis.across(value));
         for (number, bar) in bars.iter().enumerate() {
             let top = self.top + number as i32 * self.row_height() + self.words();
-            axis.draw(area, bar, (top, top + self.bar))?;
+            axis.draw(area, bar, (top, top + self.bar), base)?;
             if !is_of_peaks {
                 let style = canvas::text_style(TEXT_SIZE, INK, HPos::Left, VPos::Bottom);
                 let text = fit(&bar.text, TEXT_SIZE, panel.right - panel.left);
                 canvas::write(area, &text, &style, (panel.left, top - 3))?;
             }
-        }
-        let Some(base) = bars.first().and_then(|bar| bar.value) else { return Ok(()) };
-        let bottom = self.top + self.rows.len() as i32 * self.row_height() - GAP / 2;
-        for number in 0..self.rows.len() {
-            // Beside the bars only: texts are between them.
-            let top = self.top + number as i32 * self.row_height() + self.words();
-            let at = axis.across(base);
-            let line = PathElement::new(
-                vec![(at, top - 2), (at, (top + self.bar + 3).min(bottom))],
-                INK.stroke_width(2),
-            );
-            area.draw(&line).map_err(failed)?;
+            // Beside bars only: there are words between them.
+            if let (Some(at), Some(_)) = (base, bar.value) {
+                let line = vec![(at, top - 2), (at, top + self.bar + 3)];
+                area.draw(&PathElement::new(line, INK.stroke_width(2))).map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -237,7 +239,11 @@ impl<'a> Plot<'a> {
         let room = panel.right - panel.left;
         for (number, (row, _)) in self.rows.iter().enumerate() {
             let top = self.top + number as i32 * self.row_height();
-            let peak = fit(&peak_text(row), TEXT_SIZE, if self.is_wide { room * 2 / 3 } else { room });
+            let peak = fit(
+                &peak_text(row, self.measure.as_deref()),
+                TEXT_SIZE,
+                if self.is_wide { room * 2 / 3 } else { room },
+            );
             let name = render::printable(&row.configuration);
             let name = if number == 0 { format!("{name} (base)") } else { name };
             if self.is_wide {
@@ -302,10 +308,15 @@ fn largest_changes(comparison: &Comparison, room: usize) -> Vec<usize> {
     std::iter::once(0).filter(|_| !comparison.rows.is_empty()).chain(shown).collect()
 }
 
-fn peak_text(row: &ComparisonRow) -> String {
+/// A run's peak; what it is of too, where that is not the same for all.
+fn peak_text(row: &ComparisonRow, measure: Option<&str>) -> String {
     let Some(peak) = &row.peak else { return "peak not known".to_owned() };
-    let delta = peak.bytes.delta.map(render::signed_bytes);
-    with_change(render::bytes(peak.bytes.value), delta, peak.bytes)
+    let bytes = render::bytes(peak.bytes.value);
+    let text = match measure {
+        Some(_) => bytes,
+        None => format!("{bytes} {}", render::measure_name(peak.measure, peak.device)),
+    };
+    with_change(text, peak.bytes.delta.map(render::signed_bytes), peak.bytes)
 }
 
 fn time_text(row: &ComparisonRow) -> String {
@@ -328,7 +339,7 @@ fn loss(loss: f64) -> String {
 
 /// Time and loss in words.
 fn words_of(row: &ComparisonRow) -> Option<String> {
-    let time = row.step_nanos.map(|_| format!("{} a step", time_text(row)));
+    let time = row.step_nanos.map(|_| format!("a step takes {}", time_text(row)));
     let loss = row.final_loss.map(|of| format!("loss {}", loss(of)));
     match (time, loss) {
         (Some(time), Some(loss)) => Some(format!("{time}; {loss}")),
