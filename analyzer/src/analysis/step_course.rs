@@ -99,7 +99,10 @@ pub fn step_course(rows: &[StepRow], highs: &[StepHigh], device: Option<i16>) ->
                 _ => own.and_then(|row| row.peak_bytes),
             },
             peak_phase: own.and_then(|row| row.peak_phase.clone()),
-            reserved_bytes: high.filter(|_| curve == Curve::Allocated).and_then(reserved).map(|(_, bytes)| bytes),
+            reserved_bytes: high
+                .filter(|_| curve == Curve::Allocated)
+                .and_then(reserved)
+                .map(|(_, bytes)| bytes),
             start_bytes: own.and_then(|row| row.start_bytes),
             loss: row.loss.filter(|loss| loss.is_finite()),
             is_unusual: false,

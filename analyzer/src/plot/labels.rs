@@ -13,6 +13,12 @@ use crate::render;
 /// Height of a line of text with what is kept free around it.
 const LINE: i32 = 17;
 
+/// Room above the highest point of a plot so many pixels high, as a multiple of its height: for the label of the peak.
+pub(super) fn headroom(height: i32) -> f64 {
+    let height = f64::from(height.max(2 * LINE + 10));
+    (height / (height - f64::from(LINE + 6))).max(1.14)
+}
+
 /// Places in a frame, and which of them have been taken.
 #[derive(Debug)]
 pub(super) struct Labels<'a> {
@@ -35,25 +41,27 @@ impl<'a> Labels<'a> {
         colour: RGBColor,
     ) -> Result<bool> {
         let width = self.frame.right - self.frame.left - 12;
-        let mut texts: Vec<String> =
-            texts.iter().filter(|text| text_width(text, TEXT_SIZE) <= width).cloned().chain(
-                texts.last().map(|text| fit(text, TEXT_SIZE, width)),
-            ).collect();
+        let mut texts: Vec<String> = texts
+            .iter()
+            .filter(|text| text_width(text, TEXT_SIZE) <= width)
+            .cloned()
+            .chain(texts.last().map(|text| fit(text, TEXT_SIZE, width)))
+            .collect();
         texts.dedup();
         for text in &texts {
             let (text_wide, base) = (text_width(text, TEXT_SIZE), (y - 5).max(self.frame.top + LINE));
             for left in [x + 8, x - 8 - text_wide] {
-                if self.is_inside(left, text_wide) && self.write(area, text, (left, base), TEXT_SIZE, colour)? {
+                if self.is_inside(left, text_wide)
+                    && self.write(area, text, (left, base), TEXT_SIZE, colour)?
+                {
                     return Ok(true);
                 }
             }
         }
         let Some(text) = texts.first() else { return Ok(false) };
         let text_wide = text_width(text, TEXT_SIZE);
-        let left = (x - text_wide / 2).clamp(
-            self.frame.left + 4,
-            (self.frame.right - 4 - text_wide).max(self.frame.left + 4),
-        );
+        let left = (x - text_wide / 2)
+            .clamp(self.frame.left + 4, (self.frame.right - 4 - text_wide).max(self.frame.left + 4));
         // Above the point, since a label on it would hide it; else in the first line below that is free.
         for base in [y - 9, y + LINE + 6, y + 2 * LINE + 6, y + 3 * LINE + 6] {
             let is_inside = base - LINE >= self.frame.top && base <= self.frame.bottom - 2;

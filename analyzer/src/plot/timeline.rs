@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use super::PlotConfig;
 use super::bands::{Bands, STRIP};
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
-use super::labels::{Labels, draw_peak, peak_texts};
+use super::labels::{Labels, draw_peak, headroom, peak_texts};
 use super::theme::{ACTIVE, ALERT, ALLOCATED, LIMIT, OOM, RESERVED, RSS, USED};
 use super::time_axis::TimeAxis;
 use crate::analysis::{Curve, NamedMoment, PeakMark, Series, Timeline};
@@ -14,8 +14,6 @@ use crate::render;
 
 /// Resident memory that is so many times what was allocated would leave that as a line along the axis: a program's libraries.
 const MOST_RSS: i64 = 4;
-/// Room above the highest point, for the label of the peak.
-const HEADROOM: f64 = 1.14;
 /// A limit is drawn if the curves reach this part of it: one far above would press them down.
 const NEAR_LIMIT: f64 = 0.6;
 
@@ -136,13 +134,15 @@ impl<'a> Plot<'a> {
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
         let x = |time_nanos: i64| axis.at(time_nanos);
         let y = |bytes: i64| bytes as f64 / byte_unit;
+        let bottom = height - BELOW - STRIP - 4;
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32,
             top: top + ABOVE,
-            bottom: height - BELOW - STRIP - 4,
+            bottom,
             x: x(start_nanos)..x(end_nanos.max(start_nanos + 1)),
-            y: 0.0..(y(self.top_bytes) * HEADROOM).max(y(self.limit_bytes.unwrap_or(0)) * 1.08),
+            y: 0.0..(y(self.top_bytes) * headroom(bottom - top - ABOVE))
+                .max(y(self.limit_bytes.unwrap_or(0)) * 1.08),
         };
         let axes = Axes {
             x_title: &axis.title(),

@@ -69,7 +69,8 @@ impl<'a> SiteTable<'a> {
                 canvas::write(area, &text, &muted, (left, top + 15))?;
                 let share = (site.slope_bytes / fastest).clamp(0.0, 1.0);
                 let end = left + (f64::from(right - left) * share).round() as i32;
-                let bar = Rectangle::new([(left, top + 31), (end.max(left + 1), top + 34)], ALLOCATED.filled());
+                let bar =
+                    Rectangle::new([(left, top + 31), (end.max(left + 1), top + 34)], ALLOCATED.filled());
                 area.draw(&bar).map_err(failed)?;
             }
             return Ok(());

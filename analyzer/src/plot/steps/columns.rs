@@ -126,8 +126,11 @@ mod tests {
 
     #[test]
     fn a_step_without_a_value_is_a_gap() {
-        let points: Vec<StepPoint> =
-            [Some(1), None, Some(2), Some(3)].into_iter().zip(0..).map(|(y, x)| point(f64::from(x), y)).collect();
+        let points: Vec<StepPoint> = [Some(1), None, Some(2), Some(3)]
+            .into_iter()
+            .zip(0..)
+            .map(|(y, x)| point(f64::from(x), y))
+            .collect();
         let found = columns(&points, &frame(3.0), |point| point.peak_bytes.map(|bytes| bytes as i32));
         assert_eq!(found.runs.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
     }

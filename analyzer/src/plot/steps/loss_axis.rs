@@ -122,8 +122,14 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let cases =
-            [(0.0, "0"), (0.25, "0.25"), (1e-7, "1e-7"), (-1.5e9, "-1.5e9"), (1234.0, "1234"), (-0.5, "-0.5")];
+        let cases = [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (1e-7, "1e-7"),
+            (-1.5e9, "-1.5e9"),
+            (1234.0, "1234"),
+            (-0.5, "-0.5"),
+        ];
         for (value, text) in cases {
             assert_eq!(number(value), text);
         }

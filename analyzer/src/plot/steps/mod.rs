@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, Swatch, failed};
-use super::labels::Labels;
+use super::labels::{Labels, headroom};
 use super::text::text_width;
 use super::theme::{ACTIVE, ALLOCATED, GRID, LOSS, MUTED, PEAK, RESERVED, RSS, SMALL_SIZE};
 use crate::analysis::{Curve, StepCourse, StepPoint};
@@ -21,11 +21,9 @@ use loss_axis::LossAxis;
 /// Right of the plot, where there is no loss.
 const RIGHT: i32 = 24;
 /// Bars are at least so wide, with the gap between them; more steps are a line.
-const BAR: f64 = 6.0;
+const BAR: f64 = 10.0;
 /// Points are drawn on a line if they are at least so far apart.
-const POINT: f64 = 10.0;
-/// Room above the highest point, for labels.
-const HEADROOM: f64 = 1.16;
+const POINT: f64 = 6.0;
 /// Unusual steps that are marked, and labelled.
 const MOST_MARKS: usize = 60;
 const MOST_LABELS: usize = 8;
@@ -144,7 +142,8 @@ impl<'a> Plot<'a> {
 
     fn legend_entries(&self, are_bars: bool) -> Vec<LegendEntry> {
         let swatch = if are_bars { Swatch::Area } else { Swatch::Line };
-        let peak = if self.course.curve == Curve::Rss { "peak of rss (sampled)" } else { "peak of allocated" };
+        let peak =
+            if self.course.curve == Curve::Rss { "peak of rss (sampled)" } else { "peak of allocated" };
         let mut entries = vec![LegendEntry::new(peak, self.colour(), swatch)];
         if self.has_reserved {
             entries.push(LegendEntry::new("highest reserved", RESERVED, Swatch::Line));
@@ -174,13 +173,14 @@ impl<'a> Plot<'a> {
         let top = canvas::header(area, self.config, &self.subtitle(), &self.legend_entries(are_bars))?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
+        let bottom = height - BELOW;
         let plot = Frame {
             left: LEFT as i32,
             right: width - self.right(),
             top: top + ABOVE,
-            bottom: height - BELOW,
+            bottom,
             x: first - apart / 2.0..last + apart / 2.0,
-            y: 0.0..self.top_bytes as f64 / byte_unit * HEADROOM,
+            y: 0.0..self.top_bytes as f64 / byte_unit * headroom(bottom - top - ABOVE),
         };
         let repeats = points.windows(2).any(|pair| pair[1].step <= pair[0].step);
         let axes = Axes {
@@ -279,7 +279,8 @@ impl<'a> Plot<'a> {
             let texts: Vec<String> = self.highest_text().into_iter().chain([short]).collect();
             labels.beside(area, &texts, place, PEAK)?;
         }
-        let is_other = |point: &&&StepPoint| self.highest.is_none_or(|highest| !std::ptr::eq(highest, **point));
+        let is_other =
+            |point: &&&StepPoint| self.highest.is_none_or(|highest| !std::ptr::eq(highest, **point));
         for point in unusual.iter().filter(is_other).take(MOST_LABELS) {
             let Some(place) = at(point) else { continue };
             labels.beside(area, &[label(point), point.step.to_string()], place, PEAK)?;
