@@ -8,7 +8,8 @@ use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
 use super::height_axis::HeightAxis;
 use super::labels::Labels;
-use super::theme::{ALLOCATED, FIT, LIMIT, PHASE_START, RESERVED, RSS, USED};
+use super::text::text_width;
+use super::theme::{ALLOCATED, FIT, LIMIT, PHASE_START, RESERVED, RSS, TEXT_SIZE, USED};
 use crate::analysis::{Growth, GrowthCurve, GrowthVerdict, ProcessGrowth, SiteGrowth, Unit};
 use crate::error::Result;
 use crate::render;
@@ -174,7 +175,7 @@ impl Plot<'_> {
         let axis = HeightAxis::new(ends.0, ends.1, if is_leak { 0.0 } else { LEVEL_SHARE });
         let across = TimeScale::of(self.process.unit, beyond - first_x);
         let x = |x: f64| x * across.per_unit;
-        let half = if beyond > first_x { 0.01 * (beyond - first_x) } else { 0.5 };
+        let half = if beyond > first_x { 0.01 * (beyond - first_x) } else { 0.5 / across.per_unit };
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32 - beside,
@@ -217,7 +218,10 @@ impl Plot<'_> {
             if let Some(bytes) = line(middle).filter(|_| is_leak) {
                 let slope = render::signed_bytes(growth.slope_bytes.unwrap_or_default().round() as i64);
                 let text = format!("{slope} per {}", self.unit());
-                labels.beside(area, &[text], place(middle, bytes), FIT)?;
+                // Left of the line, which rises: on the right it would be crossed out.
+                let (at, down) = place(middle, bytes);
+                let left = at - 16 - text_width(&text, TEXT_SIZE);
+                labels.beside(area, &[text], (left, down), FIT)?;
             }
         }
         match table {
@@ -233,7 +237,7 @@ impl Plot<'_> {
         };
         let mut entries = vec![LegendEntry::new(text, colour(growth.curve), Swatch::Point)];
         if has_line(growth) {
-            entries.push(LegendEntry::new("line through them (Theil and Sen)", FIT, Swatch::Line));
+            entries.push(LegendEntry::new("Theil-Sen line", FIT, Swatch::Line));
         }
         if growth.warmup > 0 {
             entries.push(LegendEntry::new("warm-up, left out", PHASE_START, Swatch::Area));

@@ -15,7 +15,7 @@ use crate::analysis::{Curve, StepCourse, StepPoint};
 use crate::error::Result;
 use crate::render;
 
-use columns::{Columns, columns};
+use columns::{Columns, Through, columns};
 use loss_axis::LossAxis;
 
 /// Right of the plot, where there is no loss.
@@ -77,7 +77,7 @@ impl<'a> Plot<'a> {
         };
         let mut text = format!("{device}: {what}, {} steps", points.len());
         if points.len() as i32 > self.width() {
-            text += "; lowest and highest of those in one column of pixels";
+            text += "; where one column of pixels has several, a band from the lowest to the highest";
         }
         let unknown = points.iter().filter(|point| point.peak_bytes.is_none()).count();
         if unknown > 0 {
@@ -149,7 +149,7 @@ impl<'a> Plot<'a> {
             entries.push(LegendEntry::new("highest reserved", RESERVED, Swatch::Line));
         }
         if self.has_start {
-            entries.push(LegendEntry::new("allocated when the step began", ACTIVE, Swatch::Line));
+            entries.push(LegendEntry::new("at the step's start", ACTIVE, Swatch::Line));
         }
         if let Some(loss) = &self.loss {
             entries.push(LegendEntry::new(loss.title(), LOSS, Swatch::Line));
@@ -209,18 +209,18 @@ impl<'a> Plot<'a> {
                 area.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)?;
             }
         } else {
-            of(|point| point.peak_bytes).draw(area, self.colour(), 2, per_step >= POINT)?;
+            of(|point| point.peak_bytes).draw(area, (self.colour(), 2), Through::Upper, per_step >= POINT)?;
         }
         if self.has_reserved {
-            of(|point| point.reserved_bytes).draw(area, RESERVED, 1, false)?;
+            of(|point| point.reserved_bytes).draw(area, (RESERVED, 2), Through::Upper, false)?;
         }
         if self.has_start {
-            of(|point| point.start_bytes).draw(area, ACTIVE, if are_bars { 2 } else { 1 }, false)?;
+            of(|point| point.start_bytes).draw(area, (ACTIVE, 2), Through::Lower, false)?;
         }
         if let Some(loss) = &self.loss {
             let at = |point: &StepPoint| Some(loss.down(point.loss?, &plot));
             let line: Columns = columns(points, &plot, at);
-            line.draw(area, LOSS, 2, per_step >= POINT)?;
+            line.draw(area, (LOSS, 2), Through::Mean, per_step >= POINT)?;
             loss.draw(area, &plot)?;
         }
         self.draw_marks(area, &mut labels, &plot, &down)
