@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::PlotConfig;
 use super::bands::{Bands, STRIP};
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
-use super::labels::{Labels, draw_peak, peak_texts};
+use super::labels::{Labels, draw_peak, headroom, peak_texts};
 use super::text::text_width;
 use super::theme::{PAPER, TEXT_SIZE, category_colour, ink_on};
 use super::time_axis::TimeAxis;
@@ -25,12 +25,14 @@ const ORDER: [&str; 8] = [
     "temporary",
     "unknown",
 ];
-/// Room above the highest point, for the label of the peak.
-const HEADROOM: f64 = 1.14;
 /// Stretches of time at most: so many of all categories are a file of a moderate size.
 const MOST_BUCKETS: usize = 700;
 /// Areas are parted by a line where both are at least so high; it would hide thinner ones.
 const PARTED: i32 = 3;
+/// Pictures that are lower than this have a short legend.
+const LOW: u32 = 360;
+/// More room than this for a name is not better.
+const MUCH_ROOM: i32 = 60;
 /// Pixels that a name on an area needs above and below its middle.
 const HALF_LINE: i32 = 9;
 
@@ -55,6 +57,8 @@ struct Layer<'a> {
     name: &'a str,
     /// Its number among the device's categories.
     number: usize,
+    /// Most that there is of it in a column.
+    highest_bytes: i64,
     /// Part of it that is inferred, over all columns.
     inferred: f64,
 }
@@ -83,8 +87,9 @@ impl<'a> Plot<'a> {
             let totals = || buckets().filter_map(|bucket| bucket.totals.get(number));
             let bytes: f64 = totals().map(|total| total.bytes as f64).sum();
             let inferred: f64 = totals().map(|total| total.inferred_bytes as f64).sum();
-            if totals().any(|total| total.bytes > 0) {
-                layers.push(Layer { name, number, inferred: inferred / bytes.max(1.0) });
+            let highest_bytes = totals().map(|total| total.bytes).max().unwrap_or(0);
+            if highest_bytes > 0 {
+                layers.push(Layer { name, number, highest_bytes, inferred: inferred / bytes.max(1.0) });
             }
         }
         layers.sort_by_key(|layer| ORDER.iter().position(|name| *name == layer.name).unwrap_or(ORDER.len()));
@@ -149,20 +154,24 @@ impl<'a> Plot<'a> {
         let entry = |layer: &Layer<'_>| {
             LegendEntry::new(layer.name, category_colour(layer.name, layer.number), Swatch::Area)
         };
-        let entries: Vec<LegendEntry> =
-            self.layers.iter().map(entry).chain(self.bands.legend_entries()).collect();
+        // On a low plot the legend would leave little of it: there it names what is seen of the areas.
+        let is_low = self.config.height < LOW;
+        let is_named = |layer: &&Layer<'_>| !is_low || layer.highest_bytes > self.top_bytes / 50;
+        let bands = self.bands.legend_entries().filter(|_| !is_low);
+        let entries: Vec<LegendEntry> = self.layers.iter().filter(is_named).map(entry).chain(bands).collect();
         let top = canvas::header(area, self.config, &self.subtitle(), &entries)?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
         let Breakdown { origin_nanos, start_nanos, end_nanos, bucket_nanos, .. } = *self.breakdown;
         let axis = TimeAxis::new(origin_nanos, start_nanos, end_nanos);
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
+        let bottom = height - BELOW - STRIP - 4;
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32,
             top: top + ABOVE,
-            bottom: height - BELOW - STRIP - 4,
+            bottom,
             x: axis.at(start_nanos)..axis.at(end_nanos.max(start_nanos + 1)),
-            y: 0.0..self.top_bytes as f64 / byte_unit * HEADROOM,
+            y: 0.0..self.top_bytes as f64 / byte_unit * headroom(bottom - top - ABOVE),
         };
         let axes = Axes {
             x_title: &axis.title(),
@@ -274,7 +283,8 @@ impl<'a> Plot<'a> {
     ) -> Result<()> {
         let name = render::printable(layer.name);
         let width = text_width(&name, TEXT_SIZE) + 8;
-        let mut best: Option<(i32, i32, i32)> = None;
+        let centre = places.first().zip(places.last()).map_or(0, |(from, to)| i32::midpoint(*from, *to));
+        let mut best: Option<((i32, i32), i32, i32)> = None;
         for (first, columns) in stretches {
             for from in 0..columns.len() {
                 let left = places[first + from];
@@ -293,11 +303,11 @@ impl<'a> Plot<'a> {
                     }
                 }
                 let room = low.saturating_sub(high);
-                if reached >= left + width
-                    && room >= 2 * HALF_LINE
-                    && best.is_none_or(|(most, ..)| room > most)
-                {
-                    best = Some((room, left, i32::midpoint(low, high)));
+                // Of places with enough room that closest to the centre.
+                let merit = (room.min(MUCH_ROOM), -(left + width / 2 - centre).abs());
+                let is_better = best.is_none_or(|(most, ..)| merit > most);
+                if reached >= left + width && room >= 2 * HALF_LINE && is_better {
+                    best = Some((merit, left, i32::midpoint(low, high)));
                 }
             }
         }

@@ -17,9 +17,11 @@ pub(super) struct HeightAxis {
 }
 
 impl HeightAxis {
-    /// From `low_bytes` to `high_bytes`, with some room.
-    pub(super) fn new(low_bytes: f64, high_bytes: f64) -> Self {
-        if low_bytes >= 0.0 && low_bytes < FROM_ZERO * high_bytes {
+    /// From `low_bytes` to `high_bytes`, with some room; from 0 also if they differ by less than this share.
+    pub(super) fn new(low_bytes: f64, high_bytes: f64, least_share: f64) -> Self {
+        let is_level = high_bytes - low_bytes < least_share * high_bytes;
+        if low_bytes >= 0.0 && (low_bytes < FROM_ZERO * high_bytes || is_level || high_bytes <= 0.0) {
+            let high_bytes = high_bytes.max(1.0);
             let unit = canvas::byte_unit(high_bytes as i64);
             return Self {
                 base_bytes: 0.0,
@@ -74,23 +76,25 @@ mod tests {
 
     #[test]
     fn what_grows_much_is_shown_from_zero() {
-        let axis = HeightAxis::new(MIB, 100.0 * MIB);
+        let axis = HeightAxis::new(MIB, 100.0 * MIB, 0.0);
         assert_eq!((axis.title(), axis.range().start), ("MiB".to_owned(), 0.0));
     }
 
     #[test]
     fn small_growth_is_shown_above_a_base() {
-        let axis = HeightAxis::new(10_240.5 * MIB, 10_240.6 * MIB);
+        let axis = HeightAxis::new(10_240.5 * MIB, 10_240.6 * MIB, 0.0);
         assert_eq!((axis.title(), axis.at(10_240.5 * MIB)), ("KiB above 10240 MiB".to_owned(), 512.0));
-        let axis = HeightAxis::new(100.0 * MIB, 120.0 * MIB);
+        let axis = HeightAxis::new(100.0 * MIB, 120.0 * MIB, 0.0);
         assert_eq!((axis.title(), axis.at(110.0 * MIB)), ("MiB, not from 0".to_owned(), 110.0));
     }
 
     #[test]
     fn what_stands_still_has_an_axis() {
         for bytes in [0.0, 1.0, 1e12] {
-            let range = HeightAxis::new(bytes, bytes).range();
-            assert!(range.start < range.end, "{bytes}: {range:?}");
+            for least_share in [0.0, 0.02] {
+                let range = HeightAxis::new(bytes, bytes, least_share).range();
+                assert!(range.start < range.end, "{bytes}: {range:?}");
+            }
         }
     }
 }

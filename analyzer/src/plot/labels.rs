@@ -13,6 +13,12 @@ use crate::render;
 /// Height of a line of text with what is kept free around it.
 const LINE: i32 = 17;
 
+/// Room above the highest point of a plot so many pixels high, as a multiple of its height: for the label of the peak.
+pub(super) fn headroom(height: i32) -> f64 {
+    let height = f64::from(height.max(2 * LINE + 10));
+    (height / (height - f64::from(LINE + 6))).max(1.14)
+}
+
 /// Places in a frame, and which of them have been taken.
 #[derive(Debug)]
 pub(super) struct Labels<'a> {
@@ -70,9 +76,8 @@ impl<'a> Labels<'a> {
     pub(super) fn at_line(&mut self, area: &Area<'_>, text: &str, x: i32, colour: RGBColor) -> Result<bool> {
         let text = fit(&render::printable(text), SMALL_SIZE, (self.frame.right - self.frame.left) / 3);
         let width = text_width(&text, SMALL_SIZE);
-        let lowest = self.frame.top + (self.frame.bottom - self.frame.top) / 2;
         let mut base = self.frame.top + LINE;
-        while base <= lowest.max(self.frame.top + LINE) {
+        while base <= (self.frame.bottom - 6).max(self.frame.top + LINE) {
             for left in [x + 5, x - 5 - width] {
                 if self.is_inside(left, width) && self.write(area, &text, (left, base), SMALL_SIZE, colour)? {
                     return Ok(true);

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use super::PlotConfig;
 use super::bands::{Bands, STRIP};
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
-use super::labels::{Labels, draw_peak, peak_texts};
+use super::labels::{Labels, draw_peak, headroom, peak_texts};
 use super::theme::{ACTIVE, ALERT, ALLOCATED, LIMIT, OOM, RESERVED, RSS, USED};
 use super::time_axis::TimeAxis;
 use crate::analysis::{Curve, NamedMoment, PeakMark, Series, Timeline};
@@ -14,16 +14,19 @@ use crate::render;
 
 /// Resident memory that is so many times what was allocated would leave that as a line along the axis: a program's libraries.
 const MOST_RSS: i64 = 4;
-/// Room above the highest point, for the label of the peak.
-const HEADROOM: f64 = 1.14;
 /// A limit is drawn if the curves reach this part of it: one far above would press them down.
 const NEAR_LIMIT: f64 = 0.6;
 
 /// Failures, and alerts, that are labelled; the others have their lines.
 const MOST_LABELS: usize = 40;
 
-/// Lines of one kind across the plot: more would be a surface.
-const MOST_LINES: i32 = 400;
+/// Ticks of one kind across the plot: more are not told apart.
+const MOST_TICKS: i32 = 400;
+/// Pixels between failures, or alerts, on average, so that each has a line; closer ones have ticks at the upper edge, since
+/// lines would hide the curves.
+const SPARSE: i32 = 14;
+/// Length of such a tick.
+const TICK: i32 = 9;
 
 /// Draws the curves of one device, with the process's resident size if it is the host.
 ///
@@ -136,13 +139,15 @@ impl<'a> Plot<'a> {
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
         let x = |time_nanos: i64| axis.at(time_nanos);
         let y = |bytes: i64| bytes as f64 / byte_unit;
+        let bottom = height - BELOW - STRIP - 4;
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32,
             top: top + ABOVE,
-            bottom: height - BELOW - STRIP - 4,
+            bottom,
             x: x(start_nanos)..x(end_nanos.max(start_nanos + 1)),
-            y: 0.0..(y(self.top_bytes) * HEADROOM).max(y(self.limit_bytes.unwrap_or(0)) * 1.08),
+            y: 0.0..(y(self.top_bytes) * headroom(bottom - top - ABOVE))
+                .max(y(self.limit_bytes.unwrap_or(0)) * 1.08),
         };
         let axes = Axes {
             x_title: &axis.title(),
@@ -179,15 +184,16 @@ impl<'a> Plot<'a> {
         let lines_of = |moments: &mut dyn Iterator<Item = (i64, &'a str)>| {
             let mut lines: Vec<(i32, &str)> = moments.map(|(at, name)| (pixel(at), name)).collect();
             // Several that are as good as at one place look like one.
-            let apart = ((plot.right - plot.left) / MOST_LINES).max(1);
+            let apart = ((plot.right - plot.left) / MOST_TICKS).max(1);
             lines.dedup_by(|(at, _), (kept, _)| (*at - *kept).abs() < apart);
             lines
         };
-        let marks = [(lines_of(&mut { ooms }), OOM, 2), (lines_of(&mut { alerts }), ALERT, 2)];
-        for (lines, colour, width) in &marks {
+        let marks = [(lines_of(&mut { ooms }), OOM), (lines_of(&mut { alerts }), ALERT)];
+        let is_sparse = |lines: &[(i32, &str)]| lines.len() as i32 * SPARSE <= plot.right - plot.left;
+        for (lines, colour) in &marks {
+            let end = if is_sparse(lines) { plot.bottom } else { plot.top + TICK };
             for (at, _) in lines {
-                let line =
-                    PathElement::new(vec![(*at, plot.top), (*at, plot.bottom)], colour.stroke_width(*width));
+                let line = PathElement::new(vec![(*at, plot.top), (*at, end)], colour.stroke_width(2));
                 area.draw(&line).map_err(failed)?;
             }
         }
@@ -199,8 +205,9 @@ impl<'a> Plot<'a> {
             let text = format!("limit {}", render::bytes(bytes));
             labels.above_line(area, &text, plot.down(y(bytes)), LIMIT)?;
         }
-        for (lines, colour, _) in &marks {
-            for (at, name) in lines.iter().take(MOST_LABELS) {
+        for (lines, colour) in &marks {
+            let most = if is_sparse(lines) { MOST_LABELS } else { 1 };
+            for (at, name) in lines.iter().take(most) {
                 labels.at_line(area, name, *at, *colour)?;
             }
         }

@@ -15,7 +15,7 @@ pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
     let (growth, outcome) = analysis::leaks(process, window, LeakOptions::default(), shows)?;
     request.args.common.expect_device(growth.growths.iter().map(|growth| growth.device))?;
     if growth.growths.iter().all(|growth| growth.values.is_empty()) {
-        return Err(request.nothing("curve that could grow: no steps, and no times"));
+        return Err(request.nothing("memory by step, evaluation, epoch or time"));
     }
     let svg = plot::leaks_svg(&growth, &request.config_of(process))?;
     let warnings = outcome.anomalies.warnings().into_iter().chain(growth.notes).collect();

@@ -8,7 +8,8 @@ use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RIGHT, Swatch, failed};
 use super::height_axis::HeightAxis;
 use super::labels::Labels;
-use super::theme::{ALLOCATED, FIT, LIMIT, PHASE_START, RESERVED, RSS, USED};
+use super::text::text_width;
+use super::theme::{ALLOCATED, FIT, LIMIT, PHASE_START, RESERVED, RSS, TEXT_SIZE, USED};
 use crate::analysis::{Growth, GrowthCurve, GrowthVerdict, ProcessGrowth, SiteGrowth, Unit};
 use crate::error::Result;
 use crate::render;
@@ -22,8 +23,8 @@ const NEAR: f64 = 1.0;
 const NEAR_HEIGHT: f64 = 6.0;
 /// Points are drawn if they are at least so far apart, else they are a line.
 const APART: f64 = 4.0;
-/// Points on a line at most: columns that are told apart.
-const MOST_POINTS: usize = 2000;
+/// What does not leak and varies by less than this share of its height is shown level.
+const LEVEL_SHARE: f64 = 0.02;
 
 /// The curve that is drawn: of those that leak the first of the device that leaks fastest, else what most is held of.
 pub(super) fn shown(process: &ProcessGrowth) -> Option<&Growth> {
@@ -34,7 +35,8 @@ pub(super) fn shown(process: &ProcessGrowth) -> Option<&Growth> {
     let of_device = |device: i16| process.leaks().find(move |growth| growth.device == device);
     let judged = |growth: &&Growth| !growth.values.is_empty();
     fastest.and_then(|growth| of_device(growth.device)).or_else(|| {
-        let by_height = |growth: &&Growth| (growth.curve == GrowthCurve::Allocated, growth.end_bytes);
+        let highest = |growth: &Growth| growth.values.iter().map(|value| value.1).fold(0.0, f64::max) as i64;
+        let by_height = |growth: &&Growth| (growth.curve == GrowthCurve::Allocated, highest(growth));
         process.growths.iter().filter(judged).rev().max_by_key(by_height)
     })
 }
@@ -67,7 +69,8 @@ impl Plot<'_> {
             GrowthVerdict::LevelsOff => "no leak: it has grown, and levels off".to_owned(),
             GrowthVerdict::Stable => "no leak: it does not grow, or gives back what it takes".to_owned(),
             GrowthVerdict::TooShort => {
-                format!("too short to say whether it leaks: {points} values after a warm-up of {warmup}")
+                let s = if points == 1 { "" } else { "s" };
+                format!("too short to say whether it leaks: {points} value{s} after a warm-up of {warmup}")
             }
             GrowthVerdict::BatchesDiffer => {
                 format!("not judged: no batch size is that of half of the {unit}s")
@@ -167,24 +170,23 @@ impl Plot<'_> {
         let on_line = [growth.span.0, beyond].into_iter().filter(|_| is_leak).filter_map(line);
         let limit = projection.map(|projection| projection.limit_bytes as f64);
         let all = || heights.clone().chain(on_line.clone()).chain(limit);
-        let axis =
-            HeightAxis::new(all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-        let half = if beyond > first_x { 0.01 * (beyond - first_x) } else { 0.5 };
+        let ends = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        // What is no growth worth the name is not magnified.
+        let axis = HeightAxis::new(ends.0, ends.1, if is_leak { 0.0 } else { LEVEL_SHARE });
+        let across = TimeScale::of(self.process.unit, beyond - first_x);
+        let x = |x: f64| x * across.per_unit;
+        let half = if beyond > first_x { 0.01 * (beyond - first_x) } else { 0.5 / across.per_unit };
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32 - beside,
             top: top + ABOVE,
             bottom: height - BELOW - below,
-            x: first_x - half..beyond + half,
+            x: x(first_x - half)..x(beyond + half),
             y: axis.range(),
-        };
-        let x_title = match self.process.unit {
-            Unit::Time => "minutes since the first record".to_owned(),
-            unit => unit.as_str().to_owned(),
         };
         let is_counted = self.process.unit != Unit::Time;
         let axes = Axes {
-            x_title: &x_title,
+            x_title: &across.title,
             y_title: &axis.title(),
             x_label: &|x| {
                 // Between two steps there is none.
@@ -196,14 +198,15 @@ impl Plot<'_> {
         plot.chart(area, &axes)?;
         let mut labels = Labels::new(&plot);
         let down = |bytes: f64| plot.down(axis.at(bytes));
-        self.draw_warmup(area, &plot, growth)?;
-        self.draw_values(area, &plot, growth, &down)?;
-        if let Some((begin, end)) = line(growth.span.0).zip(line(growth.span.1)) {
-            let points =
-                vec![(plot.across(growth.span.0), down(begin)), (plot.across(growth.span.1), down(end))];
-            area.draw(&PathElement::new(points, FIT.stroke_width(3))).map_err(failed)?;
+        let place = |at: f64, bytes: f64| (plot.across(x(at)), down(bytes));
+        self.draw_warmup(area, &plot, growth, &place)?;
+        self.draw_values(area, &plot, growth, &place)?;
+        if let Some((begin, end)) = line(growth.span.0).zip(line(growth.span.1)).filter(|_| has_line(growth))
+        {
+            let (from, to) = (place(growth.span.0, begin), place(growth.span.1, end));
+            area.draw(&PathElement::new(vec![from, to], FIT.stroke_width(2))).map_err(failed)?;
             if is_leak && let Some(goal) = line(beyond) {
-                dashed(area, (plot.across(growth.span.1), down(end)), (plot.across(beyond), down(goal)))?;
+                dashed(area, to, place(beyond, goal))?;
             }
             if let Some(bytes) = limit {
                 let y = down(bytes);
@@ -215,7 +218,10 @@ impl Plot<'_> {
             if let Some(bytes) = line(middle).filter(|_| is_leak) {
                 let slope = render::signed_bytes(growth.slope_bytes.unwrap_or_default().round() as i64);
                 let text = format!("{slope} per {}", self.unit());
-                labels.beside(area, &[text], (plot.across(middle), down(bytes)), FIT)?;
+                // Left of the line, which rises: on the right it would be crossed out.
+                let (at, down) = place(middle, bytes);
+                let left = at - 16 - text_width(&text, TEXT_SIZE);
+                labels.beside(area, &[text], (left, down), FIT)?;
             }
         }
         match table {
@@ -225,10 +231,13 @@ impl Plot<'_> {
     }
 
     fn legend_entries(&self, growth: &Growth) -> Vec<LegendEntry> {
-        let text = format!("{}, by {}", growth.curve.as_str(), self.unit());
+        let text = match self.process.unit {
+            Unit::Time => growth.curve.as_str().to_owned(),
+            unit => format!("{}, by {}", growth.curve.as_str(), unit.as_str()),
+        };
         let mut entries = vec![LegendEntry::new(text, colour(growth.curve), Swatch::Point)];
-        if growth.slope_bytes.is_some() {
-            entries.push(LegendEntry::new("line through them (Theil and Sen)", FIT, Swatch::Line));
+        if has_line(growth) {
+            entries.push(LegendEntry::new("Theil-Sen line", FIT, Swatch::Line));
         }
         if growth.warmup > 0 {
             entries.push(LegendEntry::new("warm-up, left out", PHASE_START, Swatch::Area));
@@ -236,12 +245,18 @@ impl Plot<'_> {
         entries
     }
 
-    fn draw_warmup(&self, area: &Area<'_>, plot: &Frame, growth: &Growth) -> Result<()> {
+    fn draw_warmup(
+        &self,
+        area: &Area<'_>,
+        plot: &Frame,
+        growth: &Growth,
+        place: &impl Fn(f64, f64) -> (i32, i32),
+    ) -> Result<()> {
         let Some(last) = growth.warmup.checked_sub(1).and_then(|at| growth.values.get(at)) else {
             return Ok(());
         };
         let end = growth.values.get(growth.warmup).map_or(last.0, |next| f64::midpoint(last.0, next.0));
-        let corners = [(plot.left, plot.top), (plot.across(end), plot.bottom)];
+        let corners = [(plot.left, plot.top), (place(end, 0.0).0, plot.bottom)];
         area.draw(&Rectangle::new(corners, PHASE_START.mix(0.35).filled())).map_err(failed)
     }
 
@@ -250,10 +265,10 @@ impl Plot<'_> {
         area: &Area<'_>,
         plot: &Frame,
         growth: &Growth,
-        down: &impl Fn(f64) -> i32,
+        place: &impl Fn(f64, f64) -> (i32, i32),
     ) -> Result<()> {
         let mut places: Vec<(i32, i32)> =
-            growth.values.iter().map(|(x, bytes)| (plot.across(*x), down(*bytes))).collect();
+            growth.values.iter().map(|(at, bytes)| place(*at, *bytes)).collect();
         places.dedup();
         let colour = colour(growth.curve);
         let apart = f64::from(plot.right - plot.left) / growth.values.len().max(1) as f64;
@@ -266,8 +281,29 @@ impl Plot<'_> {
             }
             return Ok(());
         }
-        places.truncate(MOST_POINTS.max(growth.values.len()));
         area.draw(&PathElement::new(places, colour.stroke_width(1))).map_err(failed)
+    }
+}
+
+/// Whether the line says something of the values: through what jumps, levels off or falls it goes where they never were.
+fn has_line(growth: &Growth) -> bool {
+    growth.slope_bytes.is_some() && matches!(growth.verdict, GrowthVerdict::Leak | GrowthVerdict::Stable)
+}
+
+/// What units are counted in along the axis.
+struct TimeScale {
+    title: String,
+    per_unit: f64,
+}
+
+impl TimeScale {
+    /// Minutes may be few, or many.
+    fn of(unit: Unit, span: f64) -> Self {
+        if unit != Unit::Time {
+            return Self { title: unit.as_str().to_owned(), per_unit: 1.0 };
+        }
+        let (name, nanos) = canvas::time_unit((span * 60e9) as i64);
+        Self { title: format!("time since the first record ({name})"), per_unit: 60e9 / nanos }
     }
 }
 

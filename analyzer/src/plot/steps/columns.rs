@@ -9,10 +9,18 @@ use crate::plot::canvas::{Area, Frame, failed};
 /// Columns of a plot that hold a line: more make a large file of a very wide one.
 const MOST_COLUMNS: i32 = 1200;
 
+/// Which pixel of a column the line goes through, where it has several steps; a band is drawn from the lowest to the
+/// highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Through {
+    Upper,
+    Lower,
+    Mean,
+}
+
 /// Lowest and highest pixel of neighbouring columns, run by run: a step without a value ends a run.
 #[derive(Debug, PartialEq)]
 pub(super) struct Columns {
-    /// Across, the uppermost pixel and the lowermost one, and that of the last step.
     runs: Vec<Vec<Column>>,
 }
 
@@ -21,7 +29,19 @@ struct Column {
     x: i32,
     upper: i32,
     lower: i32,
-    last: i32,
+    /// Of all steps in it, for their mean.
+    sum: i64,
+    count: i64,
+}
+
+impl Column {
+    fn through(&self, through: Through) -> i32 {
+        match through {
+            Through::Upper => self.upper,
+            Through::Lower => self.lower,
+            Through::Mean => (self.sum / self.count) as i32,
+        }
+    }
 }
 
 /// The columns of a value, as pixels down.
@@ -52,9 +72,10 @@ pub(super) fn columns(
         match run.last_mut() {
             Some(column) if column.x == x => {
                 (column.upper, column.lower) = (column.upper.min(y), column.lower.max(y));
-                column.last = y;
+                column.sum += i64::from(y);
+                column.count += 1;
             }
-            _ => run.push(Column { x, upper: y, lower: y, last: y }),
+            _ => run.push(Column { x, upper: y, lower: y, sum: i64::from(y), count: 1 }),
         }
         is_open = true;
     }
@@ -62,28 +83,23 @@ pub(super) fn columns(
 }
 
 impl Columns {
-    /// Draws the line, or the band from the lowest to the highest, with points on it if they are asked for.
-    pub(super) fn draw(&self, area: &Area<'_>, colour: RGBColor, width: u32, has_points: bool) -> Result<()> {
+    /// Draws the line, on a band where columns have several steps, with points on it if they are asked for.
+    pub(super) fn draw(
+        &self,
+        area: &Area<'_>,
+        (colour, width): (RGBColor, u32),
+        through: Through,
+        has_points: bool,
+    ) -> Result<()> {
         for run in &self.runs {
-            let is_band = run.iter().any(|column| column.upper != column.lower);
-            let line: Vec<(i32, i32)> = if is_band {
-                // Up and down in each column, in the order that keeps the line short: every extreme is on it.
-                let mut line: Vec<(i32, i32)> = Vec::new();
-                for column in run {
-                    let before = line.last().map_or(column.lower, |(_, y)| *y);
-                    let rises = (before - column.lower).abs() <= (before - column.upper).abs();
-                    let (one, two) =
-                        if rises { (column.lower, column.upper) } else { (column.upper, column.lower) };
-                    for y in [one, two, column.last] {
-                        if line.last() != Some(&(column.x, y)) {
-                            line.push((column.x, y));
-                        }
-                    }
-                }
-                line
-            } else {
-                run.iter().map(|column| (column.x, column.upper)).collect()
-            };
+            if run.iter().any(|column| column.upper != column.lower) {
+                let upper = run.iter().map(|column| (column.x, column.upper));
+                let lower = run.iter().rev().map(|column| (column.x, column.lower));
+                let band = Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour.mix(0.25).filled());
+                area.draw(&band).map_err(failed)?;
+            }
+            let line: Vec<(i32, i32)> =
+                run.iter().map(|column| (column.x, column.through(through))).collect();
             // A line of one point would not be seen.
             if let ([(x, y)], false) = (line.as_slice(), has_points) {
                 let dash = vec![(x - 3, *y), (x + 3, *y)];

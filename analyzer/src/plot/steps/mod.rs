@@ -8,24 +8,22 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, Swatch, failed};
-use super::labels::Labels;
+use super::labels::{Labels, headroom};
 use super::text::text_width;
 use super::theme::{ACTIVE, ALLOCATED, GRID, LOSS, MUTED, PEAK, RESERVED, RSS, SMALL_SIZE};
 use crate::analysis::{Curve, StepCourse, StepPoint};
 use crate::error::Result;
 use crate::render;
 
-use columns::{Columns, columns};
+use columns::{Columns, Through, columns};
 use loss_axis::LossAxis;
 
 /// Right of the plot, where there is no loss.
 const RIGHT: i32 = 24;
 /// Bars are at least so wide, with the gap between them; more steps are a line.
-const BAR: f64 = 6.0;
+const BAR: f64 = 10.0;
 /// Points are drawn on a line if they are at least so far apart.
-const POINT: f64 = 10.0;
-/// Room above the highest point, for labels.
-const HEADROOM: f64 = 1.16;
+const POINT: f64 = 6.0;
 /// Unusual steps that are marked, and labelled.
 const MOST_MARKS: usize = 60;
 const MOST_LABELS: usize = 8;
@@ -79,7 +77,7 @@ impl<'a> Plot<'a> {
         };
         let mut text = format!("{device}: {what}, {} steps", points.len());
         if points.len() as i32 > self.width() {
-            text += "; lowest and highest of those in one column of pixels";
+            text += "; where one column of pixels has several, a band from the lowest to the highest";
         }
         let unknown = points.iter().filter(|point| point.peak_bytes.is_none()).count();
         if unknown > 0 {
@@ -109,7 +107,7 @@ impl<'a> Plot<'a> {
             text += &format!(" Unusual, {count}: {}.", unusual.join("; "));
         }
         let losses = || self.course.points.iter().filter_map(|point| point.loss);
-        if let (Some(first), Some(last)) = (losses().next(), losses().last()) {
+        if let (Some(first), Some(last)) = (losses().next(), losses().next_back()) {
             text += &format!(" Loss from {} to {}.", loss_axis::number(first), loss_axis::number(last));
         }
         text
@@ -151,7 +149,7 @@ impl<'a> Plot<'a> {
             entries.push(LegendEntry::new("highest reserved", RESERVED, Swatch::Line));
         }
         if self.has_start {
-            entries.push(LegendEntry::new("allocated when the step began", ACTIVE, Swatch::Line));
+            entries.push(LegendEntry::new("at the step's start", ACTIVE, Swatch::Line));
         }
         if let Some(loss) = &self.loss {
             entries.push(LegendEntry::new(loss.title(), LOSS, Swatch::Line));
@@ -175,13 +173,14 @@ impl<'a> Plot<'a> {
         let top = canvas::header(area, self.config, &self.subtitle(), &self.legend_entries(are_bars))?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
         let (byte_name, byte_unit) = canvas::byte_unit(self.top_bytes);
+        let bottom = height - BELOW;
         let plot = Frame {
             left: LEFT as i32,
             right: width - self.right(),
             top: top + ABOVE,
-            bottom: height - BELOW,
+            bottom,
             x: first - apart / 2.0..last + apart / 2.0,
-            y: 0.0..self.top_bytes as f64 / byte_unit * HEADROOM,
+            y: 0.0..self.top_bytes as f64 / byte_unit * headroom(bottom - top - ABOVE),
         };
         let repeats = points.windows(2).any(|pair| pair[1].step <= pair[0].step);
         let axes = Axes {
@@ -197,9 +196,8 @@ impl<'a> Plot<'a> {
         self.draw_epochs(area, &plot)?;
 
         let down = |bytes: i64| plot.down(bytes as f64 / byte_unit);
-        let of = |value: fn(&StepPoint) -> Option<i64>| {
-            columns(points, &plot, |point| value(point).map(|bytes| down(bytes)))
-        };
+        let of =
+            |value: fn(&StepPoint) -> Option<i64>| columns(points, &plot, |point| value(point).map(&down));
         if are_bars {
             let half = ((per_step * 0.4) as i32).clamp(1, 40);
             for point in points {
@@ -210,18 +208,18 @@ impl<'a> Plot<'a> {
                 area.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)?;
             }
         } else {
-            of(|point| point.peak_bytes).draw(area, self.colour(), 2, per_step >= POINT)?;
+            of(|point| point.peak_bytes).draw(area, (self.colour(), 2), Through::Upper, per_step >= POINT)?;
         }
         if self.has_reserved {
-            of(|point| point.reserved_bytes).draw(area, RESERVED, 1, false)?;
+            of(|point| point.reserved_bytes).draw(area, (RESERVED, 2), Through::Upper, false)?;
         }
         if self.has_start {
-            of(|point| point.start_bytes).draw(area, ACTIVE, if are_bars { 2 } else { 1 }, false)?;
+            of(|point| point.start_bytes).draw(area, (ACTIVE, 2), Through::Lower, false)?;
         }
         if let Some(loss) = &self.loss {
             let at = |point: &StepPoint| Some(loss.down(point.loss?, &plot));
             let line: Columns = columns(points, &plot, at);
-            line.draw(area, LOSS, 2, per_step >= POINT)?;
+            line.draw(area, (LOSS, 2), Through::Mean, per_step >= POINT)?;
             loss.draw(area, &plot)?;
         }
         self.draw_marks(area, &mut labels, &plot, &down)
