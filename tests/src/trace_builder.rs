@@ -143,6 +143,18 @@ impl TraceBuilder {
         inside(begun).checkpoint(CheckpointKind::StepEnd, None, Some(number), Some(loss))
     }
 
+    /// The beginning of a step, which may have no end.
+    #[must_use]
+    pub fn step_begin(self, number: i64) -> Self {
+        self.checkpoint(CheckpointKind::StepBegin, None, Some(number), None)
+    }
+
+    /// The end of a step, which may have had no beginning.
+    #[must_use]
+    pub fn step_end(self, number: i64) -> Self {
+        self.checkpoint(CheckpointKind::StepEnd, None, Some(number), None)
+    }
+
     /// An epoch with what is in it.
     #[must_use]
     pub fn epoch(self, inside: impl FnOnce(Self) -> Self) -> Self {

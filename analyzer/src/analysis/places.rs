@@ -133,12 +133,15 @@ mod tests {
     #[test]
     fn all_moments_at_once_are_each_of_them() {
         let mut places = Places {
-            phases: [("a", 5, 90), ("b", 10, 20), ("c", 10, 40), ("d", 20, 30), ("e", 60, 60)].map(phase).into(),
+            phases: [("a", 5, 90), ("b", 10, 20), ("c", 10, 40), ("d", 20, 30), ("e", 60, 60)]
+                .map(phase)
+                .into(),
             steps: [(1, 3, 30), (2, 30, 50), (3, 10, 70), (4, 69, 69)].map(step).into(),
         };
         places.sort();
         let times: Vec<i64> = (0..100).flat_map(|time| [time, time]).collect();
-        let singly: Vec<_> = times.iter().map(|time| (places.step_at(*time), places.phase_at(*time))).collect();
+        let singly: Vec<_> =
+            times.iter().map(|time| (places.step_at(*time), places.phase_at(*time))).collect();
         assert_eq!(places.at_each(&times), singly);
         assert_eq!(places.at_each(&[]), []);
         assert_eq!(Places::default().at_each(&[7]), [(None, None)]);

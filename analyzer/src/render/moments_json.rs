@@ -122,7 +122,11 @@ mod tests {
         Moments {
             origin_nanos: 1_767_225_600_000_000_000,
             has_times: true,
-            devices: vec![DeviceMoments { device: 0, kinds: vec!["parameter".to_owned()], moments: vec![moment] }],
+            devices: vec![DeviceMoments {
+                device: 0,
+                kinds: vec!["parameter".to_owned()],
+                moments: vec![moment],
+            }],
             sites: vec![site.to_owned()],
         }
     }
@@ -149,7 +153,8 @@ mod tests {
 
     #[test]
     fn no_name_gets_out_of_a_script() {
-        let hostile = "</script><script>alert(1)</script><!-- --> ]]> & \u{2028}\u{2029} \" \\ \u{0} \u{202e}";
+        let hostile =
+            "</script><script>alert(1)</script><!-- --> ]]> & \u{2028}\u{2029} \" \\ \u{0} \u{202e}";
         let json = moments_json(&moments(hostile, hostile));
         let escaped = json_for_script(&json);
         for forbidden in ["<", ">", "&", "\u{2028}", "\u{2029}", "</script>", "<!--"] {

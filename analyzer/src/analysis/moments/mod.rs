@@ -11,7 +11,7 @@ mod step_peaks;
 mod sums;
 mod wish;
 
-use super::categories::{CategoryRules, Labels, label_blocks_with};
+use super::categories::{CategoryRules, label_blocks_with};
 use super::places::Places;
 use crate::error::Result;
 use crate::load::{Process, Rows};
@@ -165,7 +165,8 @@ fn placed(mut rows: Vec<Row>, kinds: &[String], places: &Places) -> Vec<MomentRo
     let times: Vec<i64> = rows.iter().map(|row| row.time_nanos).collect();
     let by_time = places.at_each(&times);
     let mut placed: Vec<MomentRow> = Vec::with_capacity(rows.len());
-    for (Row { time_nanos, is_exact, wish, state }, (step_then, phase_then)) in rows.into_iter().zip(by_time) {
+    for (Row { time_nanos, is_exact, wish, state }, (step_then, phase_then)) in rows.into_iter().zip(by_time)
+    {
         let Wish { reason, place, .. } = wish;
         if let Some(last) = placed.last_mut()
             && (last.time_nanos, last.seq) == (time_nanos, state.seq)
@@ -175,9 +176,8 @@ fn placed(mut rows: Vec<Row>, kinds: &[String], places: &Places) -> Vec<MomentRo
         }
         let (step, phase) = place.unwrap_or_else(|| (step_then, phase_then.map(str::to_owned)));
         let mut categories = state.categories.clone();
-        categories.sort_by(|one, two| {
-            two.bytes.cmp(&one.bytes).then_with(|| kinds[one.of].cmp(&kinds[two.of]))
-        });
+        categories
+            .sort_by(|one, two| two.bytes.cmp(&one.bytes).then_with(|| kinds[one.of].cmp(&kinds[two.of])));
         placed.push(MomentRow {
             time_nanos,
             seq: state.seq,

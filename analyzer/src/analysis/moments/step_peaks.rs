@@ -99,7 +99,9 @@ impl StepPeaks {
             self.find_soonest(steps);
         }
         self.last_nanos = time_nanos;
-        while let Some(step) = steps.get(self.highs.len()).filter(|step| step.window.start_nanos <= time_nanos) {
+        while let Some(step) =
+            steps.get(self.highs.len()).filter(|step| step.window.start_nanos <= time_nanos)
+        {
             if step.window.end_nanos >= time_nanos {
                 self.open.push(self.highs.len());
                 self.soonest_end_nanos = match self.open.len() {
@@ -175,7 +177,8 @@ mod tests {
             ((state >> 33) % below) as i64
         };
         for _ in 0..2000 {
-            let events: Vec<(i64, i64)> = (0..next(25)).map(|at| (at * 5 + next(30) - 10, next(50))).collect();
+            let events: Vec<(i64, i64)> =
+                (0..next(25)).map(|at| (at * 5 + next(30) - 10, next(50))).collect();
             let mut peaks = StepPeaks::default();
             for (seq, &(time_nanos, bytes)) in (0..).zip(&events) {
                 peaks.event(&steps, seq, time_nanos, bytes);

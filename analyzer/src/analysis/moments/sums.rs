@@ -113,7 +113,8 @@ impl<'a> Sums<'a> {
 impl Observer for Sums<'_> {
     #[inline]
     fn observe(&mut self, observed: &Observed<'_>) {
-        let Observed::Event { event, device_index, device, block, allocated_delta_blocks, replaced, .. } = observed
+        let Observed::Event { event, device_index, device, block, allocated_delta_blocks, replaced, .. } =
+            observed
         else {
             return;
         };
