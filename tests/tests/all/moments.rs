@@ -210,7 +210,9 @@ fn recordings_of_others_have_the_figures_of_the_command() {
             let moments = found(process, Window::ALL, MomentsWanted::default());
             assert_eq!(moments.has_times, process.has_times(), "{}", path.display());
             let peaks = assert_peaks(process, &moments, Window::ALL, &path.display().to_string());
-            let compared = assert_as_command(&path, &moments, 12);
+            // Profiles of hundreds of megabytes of JSON take seconds to read, each time.
+            let count = if kind == "kineto/" { 3 } else { 40 };
+            let compared = assert_as_command(&path, &moments, count);
             eprintln!("{}: {peaks} peaks, {compared} moments", path.display());
             assert!(peaks > 0 && compared > 0, "{}", path.display());
         }
@@ -390,6 +392,11 @@ proptest! {
         for device in &moments.devices {
             for row in &device.moments {
                 prop_assert!(window.contains(row.time_nanos), "{row:?}");
+                if !row.is_exact {
+                    // What the window began with was the highest, and an event at its first nanosecond changed it.
+                    prop_assert_eq!(row.time_nanos, window.start_nanos);
+                    continue;
+                }
                 let at = peaks(process, Moment::At(row.time_nanos), Window::ALL, Grouping::Category, &no_rules(), |_| true);
                 prop_assert_eq!(categories(device, row), groups_of(of_device(&at.unwrap(), device.device)));
             }
