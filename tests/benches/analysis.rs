@@ -21,8 +21,10 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use tidegauge_analyzer::analysis::summary;
+use tidegauge_analyzer::analysis::categories::CategoryRules;
+use tidegauge_analyzer::analysis::{Grouping, Moment, MomentsWanted, moments, peaks, summary};
 use tidegauge_analyzer::load::{CHECKPOINT_COLUMNS, EVENT_COLUMNS, SAMPLE_COLUMNS, Selection, Source};
+use tidegauge_analyzer::render::moments_json;
 use tidegauge_analyzer::replay::Window;
 use tidegauge_schemas::part::BATCH_ROWS;
 use tidegauge_schemas::{Table, Trace};
@@ -31,12 +33,17 @@ use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Names the trace that this program is to summarize instead of measuring.
 const RUN_VARIABLE: &str = "TIDEGAUGE_BENCH_RUN";
+/// Whether it is to find the moments of the report's page in it instead.
+const MOMENTS_VARIABLE: &str = "TIDEGAUGE_BENCH_MOMENTS";
 /// Runs of each, in turn.
 const RUNS: usize = 5;
 
 fn main() {
     if let Some(run) = std::env::var_os(RUN_VARIABLE) {
-        summarize(Path::new(&run));
+        match std::env::var_os(MOMENTS_VARIABLE) {
+            Some(_) => _ = find_moments(Path::new(&run)),
+            None => summarize(Path::new(&run)),
+        }
         println!("{}", status_kib("VmHWM"));
         return;
     }
@@ -45,6 +52,7 @@ fn main() {
     };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     time(number("TIDEGAUGE_BENCH_EVENTS", 20_000_000), &folder.path().join("shorter"));
+    time_moments(number("TIDEGAUGE_BENCH_MOMENT_EVENTS", 10_000_000), &folder.path().join("moments"));
     let longer = folder.path().join("longer");
     let events = number("TIDEGAUGE_BENCH_LONG_EVENTS", 200_000_000);
     training::write_trace(TrainingSlots::new(TrainingTrace::default()), events, &longer);
@@ -74,6 +82,41 @@ fn time(events: u64, run: &Path) {
 fn summarize(run: &Path) {
     let source = Source::open(&[run], &Selection::default()).unwrap();
     black_box(summary(&source, |_| Ok(Window::ALL), |_| true).unwrap());
+}
+
+/// The moments of the report's page beside those of one peak, of a trace with many sites.
+fn time_moments(events: u64, run: &Path) {
+    let shape = TrainingTrace { sites: 5000, allocs_per_step: 5000 };
+    training::write_trace(TrainingSlots::new(shape), events, run);
+    training::write_site_names(shape, run);
+    let count = events as f64;
+    let one = timed(count, || {
+        let source = Source::open(&[run], &Selection::default()).unwrap();
+        let rules = CategoryRules::default();
+        let of = |process| peaks(process, Moment::Peak, Window::ALL, Grouping::Category, &rules, |_| true);
+        black_box(of(&source.processes[0]).unwrap());
+    });
+    let mut found = (0, 0);
+    let all = timed(count, || found = find_moments(run));
+    let own = std::env::current_exe().unwrap();
+    let mut again = Command::new(own);
+    again.env(RUN_VARIABLE, run).env(MOMENTS_VARIABLE, "1");
+    let kib: f64 = output_of(&mut again).trim().parse().unwrap();
+    println!(
+        "moments of {events} records: {all:.1} ns a record, {} moments, {:.2} MB of JSON, peak RSS {:.1} MB; the categories \
+         of one peak {one:.1} ns",
+        found.0,
+        found.1 as f64 / 1e6,
+        kib * 1024.0 / 1e6
+    );
+}
+
+/// How many there are, and bytes of their JSON.
+fn find_moments(run: &Path) -> (usize, usize) {
+    let source = Source::open(&[run], &Selection::default()).unwrap();
+    let wanted = MomentsWanted::default();
+    let (found, _) = moments(&source.processes[0], Window::ALL, &CategoryRules::default(), wanted).unwrap();
+    (found.devices.iter().map(|device| device.moments.len()).sum(), moments_json(&found).len())
 }
 
 /// In MB, of a process that does nothing else: this program again.

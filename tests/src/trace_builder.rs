@@ -157,6 +157,18 @@ impl TraceBuilder {
         inside(begun).checkpoint(CheckpointKind::StepEnd, None, Some(number), Some(loss))
     }
 
+    /// The beginning of a step, which may have no end.
+    #[must_use]
+    pub fn step_begin(self, number: i64) -> Self {
+        self.checkpoint(CheckpointKind::StepBegin, None, Some(number), None)
+    }
+
+    /// The end of a step, which may have had no beginning.
+    #[must_use]
+    pub fn step_end(self, number: i64) -> Self {
+        self.checkpoint(CheckpointKind::StepEnd, None, Some(number), None)
+    }
+
     /// An epoch with what is in it.
     #[must_use]
     pub fn epoch(self, inside: impl FnOnce(Self) -> Self) -> Self {
@@ -246,21 +258,26 @@ impl TraceBuilder {
     }
 
     fn strings(&self) -> StringTable {
-        let mut bytes = Vec::new();
-        for (id, (text, used)) in (1u32..).zip(&self.names) {
-            let head = entry_head(id, *used, text.len());
-            let text = text.as_bytes();
-            for word in [head, 0, ORIGIN_NANOS] {
-                bytes.extend(word.to_le_bytes());
-            }
-            bytes.extend(text);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-            bytes.extend(entry_check(head, 0, ORIGIN_NANOS, text).to_le_bytes());
-        }
-        let mut table = StringTable::default();
-        table.extend_from(&bytes, 0);
-        table
+        string_table(&self.names)
     }
+}
+
+/// The names by their numbers, from 1 on.
+pub(crate) fn string_table(names: &[(String, StringUse)]) -> StringTable {
+    let mut bytes = Vec::new();
+    for (id, (text, used)) in (1u32..).zip(names) {
+        let head = entry_head(id, *used, text.len());
+        let text = text.as_bytes();
+        for word in [head, 0, ORIGIN_NANOS] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(text);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes.extend(entry_check(head, 0, ORIGIN_NANOS, text).to_le_bytes());
+    }
+    let mut table = StringTable::default();
+    table.extend_from(&bytes, 0);
+    table
 }
 
 /// An event of device 0.

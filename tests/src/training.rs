@@ -4,14 +4,16 @@
 use std::path::Path;
 
 use tidegauge_schemas::journal::{
-    Anchor, CheckpointSlot, ClockMap, SLOTS_PER_CHUNK, Slot, StringTable, commit_word,
+    Anchor, CheckpointSlot, ClockMap, SLOTS_PER_CHUNK, Slot, StringTable, StringUse, commit_word,
 };
-use tidegauge_schemas::part::Range;
+use tidegauge_schemas::layout;
+use tidegauge_schemas::part::{PartWriter, Range};
 use tidegauge_schemas::part_target::{PartTarget, RangeSeal};
 use tidegauge_schemas::rows::SlotRows;
-use tidegauge_schemas::{CheckpointKind, EventKind};
+use tidegauge_schemas::string_rows::string_rows;
+use tidegauge_schemas::{CheckpointKind, EventKind, Table};
 
-use crate::trace_builder::{ORIGIN_NANOS, PROCESS, begin_trace, device_event};
+use crate::trace_builder::{ORIGIN_NANOS, PROCESS, begin_trace, device_event, string_table};
 
 /// The shape of the loop.
 #[derive(Debug, Clone, Copy)]
@@ -174,4 +176,22 @@ fn write_part(
         }
     }
     seal.seal(Range { first, last }, &mut Vec::new())
+}
+
+/// Gives the sites of such a trace, which otherwise have none, their names.
+///
+/// # Panics
+/// If they cannot be written.
+pub fn write_site_names(shape: TrainingTrace, run: &Path) {
+    let names: Vec<_> =
+        (1..=shape.sites).map(|site| (format!("model/layer.py:{site}"), StringUse::Site)).collect();
+    let strings = string_table(&names);
+    let clock = ClockMap::new(Vec::new());
+    let rows = string_rows(Table::Sites, 1..=shape.sites, &strings, &clock);
+    let folder = layout::table_folder(run, Table::Sites, PROCESS);
+    let written = PartWriter::create(&folder, "names", Table::Sites, "built").and_then(|mut part| {
+        part.write(&rows)?;
+        part.seal(Range { first: 1, last: u64::from(shape.sites) })
+    });
+    written.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -36,6 +36,7 @@ mod leaks;
 mod memory_timeline;
 mod merging;
 mod merging_killed;
+mod moments;
 mod mutations;
 mod nvidia_smi;
 mod oom;
