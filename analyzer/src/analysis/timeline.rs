@@ -359,12 +359,12 @@ impl Observer for TimelineBuilder {
                 self.oom_nanos.push(row.time_nanos);
             }
             Observed::Checkpoint { row, .. }
-                if row.kind == Some(CheckpointKind::Alert) && self.window.contains(row.time_nanos) =>
+                if row.kind == Some(CheckpointKind::Alert)
+                    && self.window.contains(row.time_nanos)
+                    && self.alerts.len() < MAX_ALERTS =>
             {
-                if self.alerts.len() < MAX_ALERTS {
-                    let name = row.name.clone().unwrap_or_else(|| "alert".to_owned());
-                    self.alerts.push(NamedMoment { name, time_nanos: row.time_nanos });
-                }
+                let name = row.name.clone().unwrap_or_else(|| "alert".to_owned());
+                self.alerts.push(NamedMoment { name, time_nanos: row.time_nanos });
             }
             _ => {}
         }

@@ -88,7 +88,7 @@ impl<'a> Bands<'a> {
                 continue;
             }
             let name = render::printable(&step.name);
-            let text = if free_from == i32::MIN { format!("step {name}") } else { name.into() };
+            let text = if free_from == i32::MIN { format!("step {name}") } else { name };
             let width = text_width(&text, SMALL_SIZE);
             let is_labelled = at >= free_from && at + width < plot.right;
             let length = if is_labelled { 7 } else { 3 };

@@ -107,7 +107,7 @@ impl<'a> Plot<'a> {
             text += &format!(" Unusual, {count}: {}.", unusual.join("; "));
         }
         let losses = || self.course.points.iter().filter_map(|point| point.loss);
-        if let (Some(first), Some(last)) = (losses().next(), losses().last()) {
+        if let (Some(first), Some(last)) = (losses().next(), losses().next_back()) {
             text += &format!(" Loss from {} to {}.", loss_axis::number(first), loss_axis::number(last));
         }
         text
@@ -196,9 +196,8 @@ impl<'a> Plot<'a> {
         self.draw_epochs(area, &plot)?;
 
         let down = |bytes: i64| plot.down(bytes as f64 / byte_unit);
-        let of = |value: fn(&StepPoint) -> Option<i64>| {
-            columns(points, &plot, |point| value(point).map(|bytes| down(bytes)))
-        };
+        let of =
+            |value: fn(&StepPoint) -> Option<i64>| columns(points, &plot, |point| value(point).map(&down));
         if are_bars {
             let half = ((per_step * 0.4) as i32).clamp(1, 40);
             for point in points {
