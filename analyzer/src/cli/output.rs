@@ -7,9 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::arguments::{ColorArg, Common};
-use crate::load::Source;
 use crate::render::Style;
-use crate::replay::Outcome;
 
 /// Bytes that are gathered before they are written to a file.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -25,13 +23,6 @@ pub(super) fn emit(common: &Common, text: &str) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// Writes the result of a replay, after what to know before believing it.
-pub(super) fn emit_replayed(common: &Common, source: &Source, outcome: &Outcome, text: &str) -> Result<()> {
-    common.warn(&source.warnings());
-    common.warn(&outcome.anomalies.warnings());
-    emit(common, text)
 }
 
 /// Has a result written to standard output, or to the file that was named, as it comes.

@@ -98,7 +98,7 @@ mod tests {
     fn long_text_loses_its_middle() {
         let wide = text_width("abcdefghij", 15);
         assert_eq!(fit("abcdefghij", 15, wide), "abcdefghij");
-        assert_eq!(fit("abcdefghij", 15, wide - 1), "abcd…ghij");
+        assert_eq!(fit("abcdefghij", 15, wide - 1), "abcd…hij");
         assert_eq!(fit("äöü", 15, 0), "…");
         assert_eq!(fit("", 15, -5), "");
     }

@@ -64,10 +64,6 @@ colours! {
     LIMIT = 0xC0392B, 0xF0776A;
     /// Held and not in use.
     FREE = 0xC8CCD2, 0x4A505A;
-    /// Became larger.
-    MORE = 0xD1602D, 0xF08A58;
-    /// Became smaller.
-    LESS = 0x2B7F9E, 0x62B5D2;
 
     // Categories, in the colours that PyTorch's memory timeline has for them; input is black there.
     CATEGORY_PARAMETER = 0x006400, 0x3E9C3E;

@@ -21,7 +21,7 @@ use super::output;
 use super::quantity::parse_bytes;
 use crate::analysis::BATCH_SIZE;
 use crate::load::Source;
-use crate::plot::Theme;
+use crate::plot::{PlotConfig, Theme};
 use crate::render::Format;
 
 use request::Request;
@@ -141,6 +141,7 @@ impl Args {
             budget: None,
             key: BATCH_SIZE.to_owned(),
             values: Vec::new(),
+            ignore: Vec::new(),
             width,
             height,
             theme: ThemeArg::Light,
