@@ -70,6 +70,7 @@
 
   const data = JSON.parse(element('data').textContent);
   if (typeof Plotly === 'undefined' || data.figures.length === 0) return;
+  const DOUBLE_CLICK_MILLIS = 500;
   const chart = element('chart');
   let shown = null; // The figure that is drawn.
   let chosen = -1; // The number of the moment that is shown.
@@ -186,7 +187,7 @@
     fill(element('alive-sites'), sites, moment.bytes);
     // What redraws the chart between two clicks would make a double one of none.
     clearTimeout(pending);
-    pending = setTimeout(reshape, clicked === undefined ? 0 : 350);
+    pending = setTimeout(reshape, clicked === undefined ? 0 : DOUBLE_CLICK_MILLIS + 50);
   };
 
   const nameAt = (bands, x) => {
@@ -208,7 +209,7 @@
     shown.phases = bandsOf('y3');
     const [traces, layout] = painted(shown.figure);
     layout.shapes = shapes(layout.xaxis.range);
-    return Plotly.react(chart, traces, layout, shown.figure.config);
+    return Plotly.react(chart, traces, layout, { ...shown.figure.config, doubleClickDelay: DOUBLE_CLICK_MILLIS });
   };
 
   const choose = (figure) => {
@@ -252,6 +253,9 @@
     }
     return undefined;
   };
+  element('whole').addEventListener('click', () => {
+    Plotly.relayout(chart, { 'xaxis.range': [...shown.figure.layout.xaxis.range], 'yaxis.autorange': true });
+  });
   element('previous').addEventListener('click', () => toPeak(-1));
   element('next').addEventListener('click', () => toPeak(1));
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);

@@ -65,10 +65,11 @@ def browser(folder: pathlib.Path) -> Iterator[webdriver.Chrome]:
 
 
 def view(driver: webdriver.Chrome, *, width: int, height: int = 900, scheme: str = "light") -> None:
-    """The page as on a screen of that size, for a reader who prefers that colour scheme."""
+    """The page as on a screen of that size, for a reader who prefers that colour scheme, and no motion: what scrolls slowly is
+    not where a pointer goes to."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    features = [{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 

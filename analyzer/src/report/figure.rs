@@ -47,7 +47,7 @@ impl Figure {
         }
         drawing.add_peaks(&mut plot, device);
         plot.set_layout(drawing.layout(time_name));
-        plot.set_configuration(Configuration::new().responsive(true).display_logo(false).scroll_zoom(true));
+        plot.set_configuration(Configuration::new().responsive(true).display_logo(false));
         let ooms: Vec<f64> = timeline.oom_nanos.iter().map(|at| drawing.x(*at)).collect();
         let extra = serde_json::json!({
             "device": device,
