@@ -22,13 +22,13 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use tidegauge_analyzer::analysis::categories::CategoryRules;
-use tidegauge_analyzer::analysis::{Grouping, Moment, MomentsWanted, moments, peaks, summary};
+use tidegauge_analyzer::analysis::{MomentsWanted, moments, summary};
 use tidegauge_analyzer::load::{CHECKPOINT_COLUMNS, EVENT_COLUMNS, SAMPLE_COLUMNS, Selection, Source};
 use tidegauge_analyzer::render::moments_json;
 use tidegauge_analyzer::replay::Window;
 use tidegauge_schemas::part::BATCH_ROWS;
 use tidegauge_schemas::{Table, Trace};
-use tidegauge_tests::programs::{output_of, status_kib};
+use tidegauge_tests::programs::{output_of, program, status_kib};
 use tidegauge_tests::training::{self, TrainingSlots, TrainingTrace};
 
 /// Names the trace that this program is to summarize instead of measuring.
@@ -91,10 +91,8 @@ fn time_moments(events: u64, run: &Path) {
     training::write_site_names(shape, run);
     let count = events as f64;
     let one = timed(count, || {
-        let source = Source::open(&[run], &Selection::default()).unwrap();
-        let rules = CategoryRules::default();
-        let of = |process| peaks(process, Moment::Peak, Window::ALL, Grouping::Category, &rules, |_| true);
-        black_box(of(&source.processes[0]).unwrap());
+        let mut command = program("tidegauge");
+        black_box(output_of(command.args(["peaks", "--json", "-q", "--by", "category"]).arg(run)));
     });
     let mut found = (0, 0);
     let all = timed(count, || found = find_moments(run));
