@@ -97,7 +97,10 @@
       return own;
     });
     const axis = (of) => ({ ...of, gridcolor: style('--grid'), linecolor: style('--muted'), zerolinecolor: style('--muted') });
-    const layout = { ...figure.layout, xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis) };
+    // A copy: plotly writes into what it is given.
+    const layout = structuredClone(figure.layout);
+    layout.xaxis = axis(layout.xaxis);
+    layout.yaxis = axis(layout.yaxis);
     layout.font = { color: ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
     layout.paper_bgcolor = 'rgba(0,0,0,0)';
     layout.plot_bgcolor = 'rgba(0,0,0,0)';
