@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(fit("abcdefghij", 15, wide), "abcdefghij");
         assert_eq!(fit("abcdefghij", 15, wide - 1), "abcd…hij");
         assert_eq!(fit("äöü", 15, 0), "…");
-        assert_eq!(fit("", 15, -5), "");
+        assert_eq!(fit("", 15, 0), "");
     }
 
     #[test]
