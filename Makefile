@@ -34,7 +34,7 @@ pictures:
 	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace -f -o docs/timeline.svg
 	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace --step 50 -f -o docs/timeline-step.svg
 	$(TARGET)/debug/tidegauge plot breakdown $(DEMO)/trace --step 50 -f -o docs/breakdown.svg
-	$(TARGET)/debug/tidegauge plot blocks $(DEMO)/trace --step 50 -f -o docs/blocks.svg
+	$(TARGET)/debug/tidegauge plot blocks $(DEMO)/trace --step 50 --by site -f -o docs/blocks.svg
 	$(TARGET)/debug/tidegauge plot phases $(DEMO)/trace -f -o docs/phases.svg
 	$(TARGET)/debug/tidegauge report $(DEMO)/trace -f -o $(DEMO)/report.html
 	docs/screenshot $(DEMO)/report.html docs/report.png
