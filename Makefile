@@ -8,9 +8,9 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 PACKAGE = recorder/python/python
 RUFF = $(abspath $(VENV))/bin/ruff --config pyproject.toml
 
-.PHONY: demo test python wheel soak lint doc bench bench-python fuzz fuzz-seeds miri format-doc header clean
+.PHONY: demo pictures test browser python wheel soak lint doc bench bench-python fuzz fuzz-seeds miri format-doc header clean
 
-# A real training run, recorded, then analysed: trace, summary and plots in demo-out/.
+# A real training run, recorded, then analysed: trace, summary, plots and the page with all of it in demo-out/.
 # All targets, as for the tests: with the features of fewer, cargo would build polars a second time.
 demo:
 	$(CARGO) build --locked --workspace --all-targets
@@ -21,9 +21,23 @@ demo:
 	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace -o $(DEMO)/timeline.svg
 	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace --step 50 -o $(DEMO)/timeline-step-50.svg
 	$(TARGET)/debug/tidegauge plot phases $(DEMO)/trace -o $(DEMO)/phases.svg
+	$(TARGET)/debug/tidegauge report $(DEMO)/trace --svg-dir $(DEMO)/plots -o $(DEMO)/report.html
 	$(TARGET)/debug/tidegauge summary $(DEMO)/trace -o $(DEMO)/summary.txt
 	@$(TARGET)/debug/tidegauge summary $(DEMO)/trace
-	@echo && echo "In $(DEMO)/: the trace, summary.txt .md .json, timeline.svg, timeline-step-50.svg, phases.svg"
+	@echo && echo "In $(abspath $(DEMO))/: the trace, summary.txt .md .json, timeline.svg, timeline-step-50.svg, phases.svg, every plot in plots/"
+	@echo "Open $(abspath $(DEMO))/report.html in a browser: all of it on one page"
+
+# The README's pictures, drawn of the demo's trace; one is recorded if there is none. The screenshot needs chromium.
+pictures:
+	$(CARGO) build --locked --workspace --all-targets
+	test -d $(DEMO)/trace || $(TARGET)/debug/burgers --run $(DEMO)/trace
+	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace -f -o docs/timeline.svg
+	$(TARGET)/debug/tidegauge plot timeline $(DEMO)/trace --step 50 -f -o docs/timeline-step.svg
+	$(TARGET)/debug/tidegauge plot breakdown $(DEMO)/trace --step 50 -f -o docs/breakdown.svg
+	$(TARGET)/debug/tidegauge plot blocks $(DEMO)/trace --step 50 --by site -f -o docs/blocks.svg
+	$(TARGET)/debug/tidegauge plot phases $(DEMO)/trace -f -o docs/phases.svg
+	$(TARGET)/debug/tidegauge report $(DEMO)/trace -f -o $(DEMO)/report.html
+	docs/screenshot $(DEMO)/report.html docs/report.png
 
 # All tests, Rust and Python. The environment has torch in it: several GB, once.
 test: $(VENV)/ready
@@ -31,6 +45,20 @@ test: $(VENV)/ready
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory python
 	PYTHONPATH=$(PACKAGE) TIDEGAUGE_BINARIES=$(TARGET)/debug $(VENV)/bin/python -m pytest -n auto tests/python recorder/python/tests
+	@$(MAKE) --no-print-directory browser
+
+# What the tests of pages and plots need; said last, where it is seen. They are skipped without.
+browser:
+	@missing=; for program in chromium chromedriver; do \
+		command -v $$program >/dev/null || missing="$$missing $$program"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo; \
+		echo "**********************************************************************"; \
+		echo "NOT TESTED in a browser: the report and the plots; missing:$$missing"; \
+		echo "    apt-get install chromium chromium-driver"; \
+		echo "**********************************************************************"; \
+	fi >&2
 
 # The Python package in place: PYTHONPATH=recorder/python/python finds it then. A running program keeps the file that it
 # has mapped.
