@@ -88,7 +88,7 @@
   // Colours are those of the page, for its ground, light or dark.
   const painted = (figure) => {
     const ink = style('--ink');
-    const traces = figure.data.map((trace) => {
+    const traces = [...data.bands, ...figure.data].map((trace) => {
       const colour = style(`--c${trace.meta}`);
       const own = { ...trace };
       if (trace.line) own.line = { ...trace.line, color: colour };
@@ -111,9 +111,9 @@
   // Bands are closed shapes of four points and a gap.
   const bandsOf = (axis) => {
     const bands = [];
-    for (const trace of shown.figure.data.filter((of) => of.yaxis === axis)) {
+    for (const trace of data.bands.filter((of) => of.yaxis === axis)) {
       for (let at = 0; at + 3 < trace.x.length; at += 5) {
-        bands.push({ name: trace.name, meta: trace.meta, begin: trace.x[at], end: trace.x[at + 2] });
+        bands.push({ name: trace.text ? trace.text[at / 5] : trace.name, meta: trace.meta, begin: trace.x[at], end: trace.x[at + 2] });
       }
     }
     return bands;

@@ -27,6 +27,7 @@ pub struct TraceBuilder {
     part_rows: Option<usize>,
     config: Config,
     paused_nanos: u64,
+    device: i16,
 }
 
 impl TraceBuilder {
@@ -70,7 +71,14 @@ impl TraceBuilder {
         index as u32 + 1
     }
 
-    /// Any event of device 0.
+    /// Has all further events be of that device; they are of device 0 before.
+    #[must_use]
+    pub fn on_device(mut self, device: i16) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Any event of the device.
     #[must_use]
     pub fn event(
         mut self,
@@ -80,18 +88,19 @@ impl TraceBuilder {
         site: Option<&str>,
     ) -> Self {
         let site = site.map_or(0, |site| self.id(site, StringUse::Site));
-        let event = device_event(self.ticks(), kind, address, size_bytes, site);
-        self.slots.push(event);
+        let event =
+            EventSlot { device: self.device, ..of_device_0(self.ticks(), kind, address, size_bytes, site) };
+        self.slots.push(event.encode());
         self
     }
 
-    /// An allocation on device 0.
+    /// An allocation.
     #[must_use]
     pub fn alloc(self, address: u64, size_bytes: u64) -> Self {
         self.event(EventKind::Alloc, address, Some(size_bytes), None)
     }
 
-    /// A free on device 0.
+    /// A free.
     #[must_use]
     pub fn free(self, address: u64) -> Self {
         self.event(EventKind::Free, address, None, None)
@@ -119,7 +128,7 @@ impl TraceBuilder {
         self
     }
 
-    /// A failed allocation on device 0, as the allocator and then the framework tell it.
+    /// A failed allocation, as the allocator and then the framework tell it.
     #[must_use]
     pub fn oom(self, size_bytes: u64) -> Self {
         self.event(EventKind::Oom, 0, Some(size_bytes), None).raised()
@@ -283,7 +292,11 @@ pub(crate) fn string_table(names: &[(String, StringUse)]) -> StringTable {
 /// An event of device 0.
 #[must_use]
 pub fn device_event(ticks: u64, kind: EventKind, address: u64, size_bytes: Option<u64>, site: u32) -> Slot {
-    let event = EventSlot {
+    of_device_0(ticks, kind, address, size_bytes, site).encode()
+}
+
+fn of_device_0(ticks: u64, kind: EventKind, address: u64, size_bytes: Option<u64>, site: u32) -> EventSlot {
+    EventSlot {
         ticks,
         kind,
         device: 0,
@@ -294,8 +307,7 @@ pub fn device_event(ticks: u64, kind: EventKind, address: u64, size_bytes: Optio
         site,
         thread: 1,
         category: None,
-    };
-    event.encode()
+    }
 }
 
 /// Makes the folder of a trace with one process, and no rows yet.

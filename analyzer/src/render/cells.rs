@@ -123,6 +123,18 @@ impl Cell {
     }
 }
 
+/// A text of at most so many characters, cut in its middle: both of its ends tell it from others.
+#[must_use]
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let half = most / 2;
+    let head = text.chars().take(half);
+    head.chain(['…']).chain(text.chars().skip(count - half)).collect()
+}
+
 /// Names come from strangers: control characters must not reach a terminal, nor an XML file.
 pub(crate) fn printable(text: &str) -> String {
     let is_shown = |c: char| !c.is_control() && c != '\u{FFFE}' && c != '\u{FFFF}';

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::cells::shortened;
 use crate::analysis::{DeviceMoments, MomentRow, Moments, Reason, Share};
 
 /// Longer names are cut in their middle, so that a few of them do not make a page of megabytes.
@@ -77,13 +78,7 @@ fn why(reason: &Reason) -> String {
 }
 
 fn cut(name: &str) -> String {
-    let count = name.chars().count();
-    if count <= MOST_CHARACTERS {
-        return name.to_owned();
-    }
-    let half = MOST_CHARACTERS / 2;
-    let head = name.chars().take(half);
-    head.chain(['…']).chain(name.chars().skip(count - half)).collect()
+    shortened(name, MOST_CHARACTERS)
 }
 
 /// JSON as it can stand in a `<script>`: nothing in it ends the element or begins a comment, and no line separator of

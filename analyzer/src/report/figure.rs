@@ -6,6 +6,7 @@
 use plotly::common::{Fill, HoverInfo, Line, Marker, MarkerSymbol, Mode};
 use plotly::layout::{Axis, DragMode, HoverMode, Layout, Margin};
 use plotly::{Configuration, Plot, Scatter};
+use rustc_hash::FxHashMap;
 
 use crate::analysis::{Band, Curve, Series, Timeline};
 use crate::plot::{byte_unit, page_colour, time_unit};
@@ -15,8 +16,23 @@ use crate::render;
 const STRIPS: [(f64, f64); 2] = [(0.0, 0.045), (0.06, 0.105)];
 /// And the curves.
 const CURVES: (f64, f64) = (0.14, 1.0);
+/// Phases that have a trace and a place in the legend each; the others share one, since plotly takes long over many.
+const MOST_NAMES: usize = 20;
+/// Failed allocations that are marked: more than can be told apart.
+const MOST_OOMS: usize = 200;
 
-/// A device's timeline.
+/// The bands of steps and phases that stand below the curves of every device: traces for plotly, JSON. They are the same for
+/// all devices, and can be most of the page.
+#[must_use]
+pub fn bands_json(timeline: &Timeline) -> String {
+    let drawing = Drawing::of(timeline, "", 1.0).1;
+    let mut plot = Plot::new();
+    drawing.add_steps(&mut plot);
+    drawing.add_phases(&mut plot);
+    serde_json::to_string(plot.data()).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// A device's timeline, without the bands.
 #[derive(Debug, Clone)]
 pub struct Figure {
     /// −1 the host, 0… accelerators.
@@ -36,23 +52,20 @@ impl Figure {
             .map(|bucket| bucket.max_bytes)
             .max()?;
         let (byte_name, byte_unit) = byte_unit(highest);
-        let (time_name, time_unit) = time_unit((timeline.end_nanos - timeline.start_nanos).max(1));
-        let drawing = Drawing { timeline, byte_name, byte_unit, time_unit };
+        let (time_name, drawing) = Drawing::of(timeline, byte_name, byte_unit);
         let mut plot = Plot::new();
-        // A plot that is made and not shown needs no scripts of its own.
-        drawing.add_bands(&mut plot, &timeline.steps, "y2", |_, number| page_colour::of_step(number));
-        drawing.add_bands(&mut plot, &timeline.phases, "y3", page_colour::of_phase);
         for series in &series {
             drawing.add_curve(&mut plot, series);
         }
         drawing.add_peaks(&mut plot, device);
         plot.set_layout(drawing.layout(time_name));
         plot.set_configuration(Configuration::new().responsive(true).display_logo(false));
-        let ooms: Vec<f64> = timeline.oom_nanos.iter().map(|at| drawing.x(*at)).collect();
+        let stride = timeline.oom_nanos.len().div_ceil(MOST_OOMS).max(1);
+        let ooms: Vec<f64> = timeline.oom_nanos.iter().step_by(stride).map(|at| drawing.x(*at)).collect();
         let extra = serde_json::json!({
             "device": device,
             "name": render::device_name(device),
-            "nanos_per_unit": time_unit,
+            "nanos_per_unit": drawing.time_unit,
             "ooms": ooms,
         });
         Some(Self { device, json: format!("{{\"figure\":{},\"extra\":{extra}}}", plot.to_json()) })
@@ -66,7 +79,13 @@ struct Drawing<'a> {
     time_unit: f64,
 }
 
-impl Drawing<'_> {
+impl<'a> Drawing<'a> {
+    /// The name of the unit of time, and the drawing.
+    fn of(timeline: &'a Timeline, byte_name: &'static str, byte_unit: f64) -> (&'static str, Self) {
+        let (time_name, time_unit) = time_unit((timeline.end_nanos - timeline.start_nanos).max(1));
+        (time_name, Self { timeline, byte_name, byte_unit, time_unit })
+    }
+
     fn x(&self, time_nanos: i64) -> f64 {
         // A pixel of the widest screen is more than a millionth of what is shown.
         rounded((time_nanos - self.timeline.origin_nanos) as f64 / self.time_unit)
@@ -118,45 +137,73 @@ impl Drawing<'_> {
         plot.add_trace(points.meta(colour));
     }
 
-    /// Bands of one name are one trace of closed shapes.
-    fn add_bands(&self, plot: &mut Plot, bands: &[Band], axis: &str, colour: impl Fn(&str, usize) -> usize) {
-        let is_step = axis == "y2";
-        let mut names: Vec<&str> = Vec::new();
-        if is_step {
-            // Two that take turns, so that one is told from the next.
-            names = vec!["steps", "steps "];
-        } else {
-            for band in bands {
-                if !names.contains(&band.name.as_str()) {
-                    names.push(&band.name);
-                }
-            }
+    /// Two traces that take turns, so that one step is told from the next.
+    fn add_steps(&self, plot: &mut Plot) {
+        for (number, name) in ["steps", "steps "].into_iter().enumerate() {
+            let bands = self.timeline.steps.iter().skip(number).step_by(2).collect();
+            let trace = self.bands(bands, name, "y2", page_colour::of_step(number));
+            plot.add_traces(trace.map(|trace| trace.show_legend(false) as Box<_>).into_iter().collect());
         }
-        for (number, name) in names.iter().enumerate() {
-            let (mut xs, mut ys) = (Vec::new(), Vec::new());
-            for (at, band) in bands.iter().enumerate() {
-                let is_of_it = if is_step { at % 2 == number } else { band.name == *name };
-                if !is_of_it {
-                    continue;
-                }
-                let (begin, end) = (self.x(band.begin_nanos), self.x(band.end_nanos));
-                xs.extend([Some(begin), Some(begin), Some(end), Some(end), None]);
-                ys.extend([Some(0), Some(1), Some(1), Some(0), None]);
+    }
+
+    /// A trace for each name; those of which there is least share one, whose bands tell their names.
+    fn add_phases(&self, plot: &mut Plot) {
+        let mut names: Vec<(&str, Vec<&Band>)> = Vec::new();
+        let mut places: FxHashMap<&str, usize> = FxHashMap::default();
+        for band in &self.timeline.phases {
+            let at = *places.entry(&band.name).or_insert(names.len());
+            if at == names.len() {
+                names.push((&band.name, Vec::new()));
             }
-            if xs.is_empty() {
-                continue;
-            }
-            let shown = as_text(name);
-            let trace = Scatter::new(xs, ys)
-                .name(&shown)
-                .mode(Mode::Lines)
-                .line(Line::new().width(0.0))
-                .fill(Fill::ToSelf)
-                .y_axis(axis)
-                .hover_info(HoverInfo::Skip)
-                .show_legend(!is_step);
-            plot.add_trace(trace.meta(colour(name, number)));
+            names[at].1.push(band);
         }
+        let mut longest: Vec<usize> = (0..names.len()).collect();
+        let nanos = |at: usize| -> i64 {
+            names[at].1.iter().map(|band| band.end_nanos - band.begin_nanos).fold(0, i64::saturating_add)
+        };
+        longest.sort_by_cached_key(|at| std::cmp::Reverse(nanos(*at)));
+        let mut own: Vec<usize> = longest.iter().copied().take(MOST_NAMES).collect();
+        own.sort_unstable();
+        for (number, at) in own.into_iter().enumerate() {
+            let (name, bands) = &names[at];
+            let trace = self.bands(bands.clone(), name, "y3", page_colour::of_phase(name, number));
+            plot.add_traces(trace.map(|trace| trace as Box<_>).into_iter().collect());
+        }
+        let others = longest.get(MOST_NAMES..).unwrap_or_default();
+        let mut rest: Vec<&Band> = others.iter().flat_map(|at| names[*at].1.iter().copied()).collect();
+        rest.sort_by_key(|band| (band.begin_nanos, band.end_nanos));
+        let texts = rest.iter().map(|band| as_text(&band.name)).collect();
+        let name = format!("{} other names", others.len());
+        let trace = self.bands(rest, &name, "y3", page_colour::of_step(1));
+        plot.add_traces(trace.map(|trace| trace.text_array(texts) as Box<_>).into_iter().collect());
+    }
+
+    /// Bands as one trace of closed shapes.
+    fn bands(
+        &self,
+        bands: Vec<&Band>,
+        name: &str,
+        axis: &str,
+        colour: usize,
+    ) -> Option<Box<Scatter<Option<f64>, Option<i32>>>> {
+        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        for band in bands {
+            let (begin, end) = (self.x(band.begin_nanos), self.x(band.end_nanos));
+            xs.extend([Some(begin), Some(begin), Some(end), Some(end), None]);
+            ys.extend([Some(0), Some(1), Some(1), Some(0), None]);
+        }
+        if xs.is_empty() {
+            return None;
+        }
+        let trace = Scatter::new(xs, ys)
+            .name(as_text(name))
+            .mode(Mode::Lines)
+            .line(Line::new().width(0.0))
+            .fill(Fill::ToSelf)
+            .y_axis(axis)
+            .hover_info(HoverInfo::Skip)
+            .show_legend(true);
+        Some(trace.meta(colour))
     }
 
     fn add_peaks(&self, plot: &mut Plot, device: i16) {

@@ -10,7 +10,7 @@ mod section;
 mod table;
 mod verdict;
 
-pub use figure::Figure;
+pub use figure::{Figure, bands_json};
 pub use page::{Card, Report};
 pub use section::Section;
 pub use verdict::verdict;

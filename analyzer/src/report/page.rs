@@ -33,6 +33,8 @@ pub struct Report {
     pub cards: Vec<Card>,
     /// The interactive timelines.
     pub figures: Vec<Figure>,
+    /// The bands below them, as [`super::bands_json`] writes them.
+    pub bands_json: String,
     /// The timeline as a plot, for readers without scripts and for paper.
     pub timeline: Section,
     /// What was alive at chosen moments, as `render::moments_json` writes it.
@@ -71,7 +73,12 @@ impl Report {
         let style =
             STYLE.replace("/*light*/", &colours(Theme::Light)).replace("/*dark*/", &colours(Theme::Dark));
         let figures: Vec<&str> = self.figures.iter().map(|figure| figure.json.as_str()).collect();
-        let data = format!("{{\"figures\":[{}],\"moments\":{}}}", figures.join(","), self.moments_json);
+        let data = format!(
+            "{{\"figures\":[{}],\"bands\":{},\"moments\":{}}}",
+            figures.join(","),
+            self.bands_json,
+            self.moments_json
+        );
         let page =
             Page { report: self, policy, style, plotly: &plotly, own: OWN, data: json_for_script(&data) };
         page.render().map_err(|error| Error::Report { reason: error.to_string() })

@@ -2,7 +2,10 @@
 
 use super::table::HtmlTable;
 use crate::plot::in_page_colours;
-use crate::render::Table;
+use crate::render::{Table, shortened};
+
+/// Longer sentences and lines are cut in their middle: names in them have no end.
+const MOST_CHARACTERS: usize = 2000;
 
 /// A part of the page, in the order in which it is shown.
 #[derive(Debug, Clone, Default)]
@@ -31,15 +34,14 @@ impl Section {
     /// With a sentence more.
     #[must_use]
     pub fn sentence(mut self, sentence: impl Into<String>) -> Self {
-        self.sentences.push(sentence.into());
+        self.sentences.push(shortened(&sentence.into(), MOST_CHARACTERS));
         self
     }
 
     /// With sentences more.
     #[must_use]
-    pub fn sentences(mut self, sentences: impl IntoIterator<Item = String>) -> Self {
-        self.sentences.extend(sentences);
-        self
+    pub fn sentences(self, sentences: impl IntoIterator<Item = String>) -> Self {
+        sentences.into_iter().fold(self, Self::sentence)
     }
 
     /// With a plot, as `plot::*_svg` draws it in light colours; or the sentence why there is none.
@@ -47,7 +49,7 @@ impl Section {
     pub fn plot(mut self, drawn: Result<&str, String>) -> Self {
         match drawn {
             Ok(svg) => self.plots.push(in_page_colours(svg)),
-            Err(reason) => self.sentences.push(reason),
+            Err(reason) => self.sentences.push(shortened(&reason, MOST_CHARACTERS)),
         }
         self
     }
@@ -64,14 +66,15 @@ impl Section {
     /// With lines that are told as on a terminal.
     #[must_use]
     pub fn told(mut self, text: impl Into<String>) -> Self {
-        self.told = Some(text.into());
+        let lines: Vec<String> = text.into().lines().map(|line| shortened(line, MOST_CHARACTERS)).collect();
+        self.told = Some(lines.join("\n"));
         self
     }
 
     /// With items of a list.
     #[must_use]
     pub fn items(mut self, items: impl IntoIterator<Item = String>) -> Self {
-        self.items.extend(items);
+        self.items.extend(items.into_iter().map(|item| shortened(&item, MOST_CHARACTERS)));
         self
     }
 

@@ -1,6 +1,9 @@
 //! Tables of the page: what people read in the cell, what columns are sorted by, exact values where one points at a cell.
 
-use crate::render::{Cell, Table, device_name};
+use crate::render::{Cell, Table, device_name, shortened};
+
+/// Longer texts are cut in their middle: names have no end, and a table has hundreds of them.
+const MOST_CHARACTERS: usize = 1000;
 
 /// A table, ready for the template.
 #[derive(Debug, Clone)]
@@ -77,7 +80,7 @@ impl HtmlCell {
             Cell::Count(device) if key == "device" => device_name(*device as i16),
             cell => cell.for_people(),
         };
-        Self { text, sort, exact, is_number: cell.is_number() }
+        Self { text: shortened(&text, MOST_CHARACTERS), sort, exact, is_number: cell.is_number() }
     }
 }
 

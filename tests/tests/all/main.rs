@@ -49,6 +49,8 @@ mod ranks;
 mod recording;
 mod recovery_killed;
 mod replay_laws;
+mod report;
+mod report_files;
 mod retention;
 mod round_trip;
 mod sample_trace;

@@ -21,7 +21,7 @@ use site_table::SiteTable;
 use sums::{Row, Sums};
 use wish::{Wish, wishes};
 
-/// How many moments are kept of what.
+/// How many moments are kept of what. Of more than eight devices each has fewer, so that all together are bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MomentsWanted {
     /// Spread evenly over each device's time; as many again, at most, are spread over its events.

@@ -34,15 +34,26 @@ pub(super) struct DeviceWishes {
     pub(super) times: Vec<i64>,
 }
 
+/// Devices that have all that is wanted of each; of more of them, each has less.
+const DEVICES_IN_FULL: usize = 8;
+
+/// What each of so many devices has, so that all of them together are bounded.
+fn of_each(wanted: MomentsWanted, devices: usize) -> MomentsWanted {
+    let share = |count: usize| (count * DEVICES_IN_FULL / devices.max(DEVICES_IN_FULL)).max(count.min(1));
+    let MomentsWanted { grid, phases, ooms, .. } = wanted;
+    MomentsWanted { grid: share(grid), phases: share(phases), ooms: share(ooms), ..wanted }
+}
+
 /// The moments to write down, by device, in the order of the replay's devices.
 pub(super) fn wishes(scout: &Scout<'_>, outcome: &Outcome, wanted: MomentsWanted) -> Vec<DeviceWishes> {
     let steps_of_each = wanted.steps.checked_div(scout.devices.len()).unwrap_or(0);
+    let wanted = of_each(wanted, scout.devices.len());
     let of_device = |of: &DeviceScout| {
         let mut wishes = Vec::new();
         wishes.extend(device_peak(of, outcome, scout.window().start_nanos));
         wishes.extend(step_peaks(of, scout, outcome, steps_of_each));
         wishes.extend(phase_peaks(of, wanted.phases));
-        wishes.extend(of.ooms.iter().map(|(seq, time_nanos)| Wish {
+        wishes.extend(of.ooms.iter().take(wanted.ooms).map(|(seq, time_nanos)| Wish {
             seq: *seq,
             time_nanos: Some(*time_nanos),
             reason: Reason::Oom,
@@ -109,7 +120,9 @@ fn grid(of: &DeviceScout, scout: &Scout<'_>, outcome: &Outcome, count: usize) ->
     let last = last.min(scout.window().end_nanos).max(first);
     let length = i128::from(last) - i128::from(first);
     let steps = (count.max(2) - 1) as i128;
-    let mut times = of.times.clone();
+    // Of those of events, about as many.
+    let mut times: Vec<i64> =
+        of.times.iter().copied().step_by((of.times.len() / count.max(1)).max(1)).collect();
     times.extend((0..=steps).map(|at| (i128::from(first) + length * at / steps) as i64));
     times.sort_unstable();
     times.dedup();

@@ -16,7 +16,7 @@ use super::plot::Kind;
 use crate::analysis::{self, ProcessSummary, Summary};
 use crate::load::Source;
 use crate::render;
-use crate::report::{Card, Figure, Report, Section, verdict};
+use crate::report::{Card, Figure, Report, Section, bands_json, verdict};
 use parts::Parts;
 use plots::Plots;
 
@@ -37,6 +37,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let path = common.output.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_OUTPUT));
     output::check_free(&path, common.force)?;
+    if let Some(folder) = &args.svg_dir {
+        Plots::check_free(folder, common.force)?;
+    }
     let sources: Vec<Source> =
         common.run.iter().map(|path| common.open_at(&[path])).collect::<Result<_>>()?;
     let selection = common.selection();
@@ -49,12 +52,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     // The page is about one process; where it compares it with others, it says so.
     let of_process = common.of_process(shown.id);
     let plots = Plots::draw(common, &of_process, &sources);
-    if let Some(folder) = &args.svg_dir {
-        plots.write(folder, common.force)?;
-    }
     let parts = Parts::read(&of_process, &sources)?;
     let page = page(common, &sources, &summary, shown, &parts, &plots)?;
     common.warn(&summary.warnings);
+    // Nothing is written before all has been read.
+    if let Some(folder) = &args.svg_dir {
+        plots.write(folder, common.force)?;
+    }
     output::write_file(&path, &page, common.force)?;
     if !common.quiet {
         eprintln!("tidegauge: wrote {}", path.display());
@@ -105,17 +109,26 @@ fn page(
         subtitle += &format!(" for {}", render::duration(end - begin));
     }
     let report = Report {
-        title: render::printable(&super::plot::run_name(&sources[0])),
-        subtitle: render::printable(&subtitle),
-        verdict: verdict(summary, process, hints.first().map(String::as_str)),
+        title: of_bounded_length(&super::plot::run_name(&sources[0])),
+        subtitle: of_bounded_length(&subtitle),
+        verdict: verdict(summary, process, hints.first().map(String::as_str))
+            .iter()
+            .map(|sentence| of_bounded_length(sentence))
+            .collect(),
         cards: cards(process),
         figures: devices.iter().filter_map(|device| Figure::new(&parts.timeline, *device)).collect(),
+        bands_json: bands_json(&parts.timeline),
         timeline,
         moments_json: parts.moments_json.clone(),
         sections: sections::sections(common, sources, summary, process, parts, plots, hints)?,
         version: env!("CARGO_PKG_VERSION"),
     };
     Ok(report.html()?)
+}
+
+/// A sentence, which has names of any length in it, as it can stand at the head of a page.
+fn of_bounded_length(text: &str) -> String {
+    render::shortened(&render::printable(text), 600)
 }
 
 /// Peaks first, then how long and how it went.
@@ -128,7 +141,8 @@ fn cards(process: &ProcessSummary) -> Vec<Card> {
         where_.extend(peak.step.map(|step| format!("step {step}")));
         where_.extend(peak.phase.as_deref().map(|phase| format!("phase {}", render::printable(phase))));
         where_.extend((!more.is_empty()).then_some(more));
-        cards.push(Card { name, value: render::bytes(peak.bytes), detail: where_.join(", ") });
+        let detail = of_bounded_length(&where_.join(", "));
+        cards.push(Card { name, value: render::bytes(peak.bytes), detail });
     };
     for device in &process.devices {
         let name = render::device_name(device.device);

@@ -16,6 +16,8 @@ use crate::report::Section;
 
 /// Rows of a table on the page: what nobody would read makes it slow.
 const MOST_ROWS: usize = 400;
+/// Sites in the tables of all devices together.
+const MOST_HOLDERS: usize = 400;
 /// Text without colours of a terminal.
 const PLAIN: Style = Style { is_coloured: false };
 
@@ -93,7 +95,8 @@ fn blocks(process: &ProcessSummary, plots: &Plots) -> Section {
     for device in &process.devices {
         let caption =
             format!("Alive at the peak of allocated on {}, by site", render::device_name(device.device));
-        section = section.table(&caption, &render::holders_table(device, 100), MOST_ROWS);
+        let most = (MOST_HOLDERS / process.devices.len()).clamp(10, 100);
+        section = section.table(&caption, &render::holders_table(device, most), MOST_ROWS);
     }
     section
 }
