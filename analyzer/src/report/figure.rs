@@ -224,6 +224,13 @@ impl<'a> Drawing<'a> {
         let strip = |domain: (f64, f64)| {
             Axis::new().domain(&[domain.0, domain.1]).fixed_range(true).visible(false).range(vec![0, 1])
         };
+        // The axis of time lies below the lowest of what there is.
+        let (has_steps, has_phases) = (!self.timeline.steps.is_empty(), !self.timeline.phases.is_empty());
+        let (phases, curves, lowest) = match (has_steps, has_phases) {
+            (true, _) => (STRIPS[1], CURVES.0, "y2"),
+            (false, true) => (STRIPS[0], STRIPS[1].0 + 0.02, "y3"),
+            (false, false) => (STRIPS[1], 0.0, "y"),
+        };
         Layout::new()
             .height(500)
             .margin(Margin::new().left(60).right(16).top(84).bottom(48))
@@ -234,16 +241,16 @@ impl<'a> Drawing<'a> {
                 Axis::new()
                     .title(format!("time since the start of the recording ({time_name})"))
                     .range(vec![ends[0], if ends[1] > ends[0] { ends[1] } else { ends[0] + 1.0 }])
-                    .anchor("y2"),
+                    .anchor(lowest),
             )
             .y_axis(
                 Axis::new()
                     .title(self.byte_name)
-                    .domain(&[CURVES.0, CURVES.1])
+                    .domain(&[curves, CURVES.1])
                     .range_mode(plotly::layout::RangeMode::ToZero),
             )
             .y_axis2(strip(STRIPS[0]))
-            .y_axis3(strip(STRIPS[1]))
+            .y_axis3(strip(phases))
             .legend(
                 plotly::layout::Legend::new()
                     .orientation(plotly::common::Orientation::Horizontal)

@@ -109,7 +109,7 @@ fn course(summary: &Summary, process: &ProcessSummary, first_hint: Option<&str>)
         text = format!("{}{}", first.to_uppercase(), &text[1..]);
     }
     match first_hint {
-        Some(hint) => format!("{text}. First thing to do: {hint}"),
+        Some(hint) => format!("{text}. First thing to do: {}.", hint.trim_end_matches('.')),
         None => format!("{text}."),
     }
 }

@@ -126,13 +126,14 @@ fn fragmentation(parts: &Parts, plots: &Plots) -> Section {
     if parts.fragmentation.moments.is_empty() {
         return section;
     }
+    let drawn = plots.of(Kind::Fragmentation);
+    if drawn.is_err() {
+        // Without segments all that is known is what was allocated, which is told above.
+        return section.plot(drawn);
+    }
     let table =
         render::fragmentation_table(&parts.fragmentation.moments, parts.fragmentation.origin_nanos, None);
-    section.plot(plots.of(Kind::Fragmentation)).table(
-        "Held from the device, and not in use",
-        &table,
-        MOST_ROWS,
-    )
+    section.plot(drawn).table("Held from the device, and not in use", &table, MOST_ROWS)
 }
 
 fn ranks(summary: &Summary, plots: &Plots) -> Section {
