@@ -72,7 +72,7 @@ impl Plot<'_> {
         let device = render::device_name(self.found.device);
         let drawn: usize = self.found.bands.iter().map(|band| band.blocks).sum();
         let blocks = if drawn as u64 == self.found.blocks {
-            format!("each of the {drawn} blocks a band")
+            if drawn == 1 { "one block".to_owned() } else { format!("each of the {drawn} blocks a band") }
         } else {
             format!("the largest of {} blocks, each a band; the others together, pale", self.found.blocks)
         };
@@ -92,7 +92,7 @@ impl Plot<'_> {
         format!("peak {}{at}", render::bytes(self.peak_bytes()))
     }
 
-    /// Each group with its share of the peak.
+    /// Each group with its share of the peak, if it has one there.
     fn shares(&self, name_width: i32) -> Vec<String> {
         let of_group = |group: &crate::analysis::BandGroup| {
             let share = group.peak_bytes as f64 / self.peak_bytes().max(1) as f64 * 100.0;
@@ -101,7 +101,7 @@ impl Plot<'_> {
                 if group.peak_bytes > 0 && share < 0.5 { "<1".to_owned() } else { format!("{share:.0}") };
             // As short as lets five stand in a line.
             let name = end_of(&render::printable(self.group_name(group)), TEXT_SIZE, name_width);
-            format!("{name} {share} %")
+            if group.peak_bytes > 0 { format!("{name} {share} %") } else { name }
         };
         self.found.groups.iter().map(of_group).collect()
     }
@@ -154,6 +154,11 @@ impl Plot<'_> {
         let name_width = ((self.config.width as i32 - 32) / 5 - 82).max(90);
         let shares = self.shares(name_width).into_iter().enumerate();
         entries.extend(shares.map(|(at, text)| LegendEntry::new(text, self.colour(at), Swatch::Area)));
+        // The first says what the shares are of.
+        let first = self.found.groups.iter().position(|group| group.peak_bytes > 0);
+        if let Some(entry) = first.and_then(|at| entries.get_mut(at + 1)) {
+            entry.text += " of the peak";
+        }
         let top = canvas::header(area, self.config, &self.subtitle(), &entries)?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
         let span_nanos = (self.found.end_nanos - self.found.start_nanos).max(1);
