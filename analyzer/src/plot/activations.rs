@@ -166,7 +166,7 @@ fn first_text(row: &Row) -> String {
         percent if percent > 0.0 && percent < 0.05 => ", <0.1 %".to_owned(),
         percent => format!(", {percent:.1} %"),
     };
-    let share = row.share.map(percent).unwrap_or_default();
+    let share = row.share.filter(|_| row.bytes > 0).map(percent).unwrap_or_default();
     format!("{}{share}", render::bytes(row.bytes))
 }
 

@@ -26,6 +26,10 @@ pub(super) const BELOW: i32 = 58;
 const SUBTITLE_LINES: usize = 3;
 /// And the legend.
 const LEGEND_LINES: usize = 3;
+/// An entry of the legend is not cut below this.
+const LEGEND_ENTRY: i32 = 140;
+/// One tick is no scale: where so few as there is room for would leave one, there are up to so many more.
+const MORE_TICKS: usize = 4;
 
 /// The area that is drawn on.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -142,7 +146,7 @@ fn legend(area: &Area<'_>, entries: &[LegendEntry], (left, top): (i32, i32), rig
     let style = text_style(TEXT_SIZE, INK, HPos::Left, VPos::Center);
     let (mut x, mut y, mut line) = (left, top, 1);
     for (number, entry) in entries.iter().enumerate() {
-        let text = fit(&render::printable(&entry.text), TEXT_SIZE, (right - left) / 3);
+        let text = fit(&render::printable(&entry.text), TEXT_SIZE, ((right - left) / 3).max(LEGEND_ENTRY));
         let width = 22 + text_width(&text, TEXT_SIZE) + 14;
         let rest = format!("and {} more", entries.len() - number);
         // Room for saying how many more there are, unless this is the last.
@@ -244,7 +248,7 @@ impl Frame {
             .light_line_style(TRANSPARENT)
             .axis_style(MUTED)
             .label_style(text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top))
-            .y_labels(((self.bottom - self.top) / 50).clamp(2, 10) as usize)
+            .y_labels(self.y_tick_count())
             .y_label_formatter(&|y| (axes.y_label)(y))
             .draw()
             .map_err(failed)?;
@@ -270,11 +274,12 @@ impl Frame {
         let count = ((self.right - self.left) / apart).clamp(2, 16) as usize;
         let style = text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
         let right_end = area.dim_in_pixel().0 as i32 - 2;
-        for tick in self.x_ticks(count) {
-            let text = (axes.x_label)(&tick);
-            if text.is_empty() {
-                continue;
-            }
+        let labelled = |count: usize| -> Vec<(f64, String)> {
+            let ticks = self.x_ticks(count).into_iter().map(|tick| (tick, (axes.x_label)(&tick)));
+            ticks.filter(|(_, text)| !text.is_empty()).collect()
+        };
+        let ticks = (count..count + MORE_TICKS).map(labelled).find(|ticks| ticks.len() > 1);
+        for (tick, text) in ticks.unwrap_or_else(|| labelled(count)) {
             let (at, below) = (self.across(tick), self.bottom + axes.strip);
             let line = PathElement::new(vec![(at, self.top), (at, self.bottom)], GRID);
             area.draw(&line).map_err(failed)?;
@@ -284,6 +289,14 @@ impl Frame {
             write(area, &text, &style, (centre, below + 8))?;
         }
         Ok(())
+    }
+
+    /// How many labels the axis up has at most.
+    fn y_tick_count(&self) -> usize {
+        let count = ((self.bottom - self.top) / 50).clamp(2, 10) as usize;
+        let is_scale =
+            |count: &usize| RangedCoordf64::from(self.y.clone()).key_points(BoldPoints(*count)).len() > 1;
+        (count..count + MORE_TICKS).find(is_scale).unwrap_or(count)
     }
 
     /// Round values within the frame, or less than a pixel outside of it.
@@ -338,6 +351,13 @@ mod tests {
         let frame = |x| Frame { left: 0, right: 1000, top: 0, bottom: 100, x, y: 0.0..1.0 };
         assert_eq!(frame(0.004..10.0).x_ticks(6), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(frame(0.5..10.0).x_ticks(6), [2.0, 4.0, 6.0, 8.0, 10.0], "not what lies outside");
+    }
+
+    #[test]
+    fn a_low_plot_has_a_scale() {
+        let frame = Frame { left: 0, right: 100, top: 0, bottom: 90, x: 0.0..1.0, y: 0.0..4.3 };
+        let ticks = RangedCoordf64::from(frame.y.clone()).key_points(BoldPoints(frame.y_tick_count()));
+        assert!(ticks.len() > 1 && ticks.len() <= 5, "{ticks:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RI
 use super::polyline::{Pixel, room_between};
 use super::text::{Taken, text_width};
 use super::theme::{FREE, INK, PAPER, PEAK, SERIES, SMALL_SIZE, TEXT_SIZE, category_colour, ink_on};
+use super::time_axis::TimeAxis;
 use crate::analysis::{BandResolution, BandsBy, BlockBand, BlockBands};
 use crate::error::Result;
 use crate::render;
@@ -161,21 +162,23 @@ impl Plot<'_> {
         }
         let top = canvas::header(area, self.config, &self.subtitle(), &entries)?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
-        let span_nanos = (self.found.end_nanos - self.found.start_nanos).max(1);
+        let BlockBands { origin_nanos, start_nanos, end_nanos, has_times, .. } = *self.found;
+        let end_nanos = end_nanos.max(start_nanos + 1);
         let (byte_name, byte_unit) = canvas::byte_unit(self.peak_bytes());
-        let (time_name, time_unit) =
-            if self.found.has_times { canvas::time_unit(span_nanos) } else { ("", 1000.0) };
-        let start = (self.found.start_nanos - self.found.origin_nanos) as f64 / time_unit;
+        let axis = TimeAxis::new(origin_nanos, start_nanos, end_nanos);
+        let x = |time_nanos: i64| {
+            if has_times { axis.at(time_nanos) } else { (time_nanos - origin_nanos) as f64 / 1000.0 }
+        };
         let frame = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32,
             top: top + ABOVE,
             bottom: height - BELOW,
-            x: start..start + span_nanos as f64 / time_unit,
+            x: x(start_nanos)..x(end_nanos),
             y: 0.0..self.peak_bytes().max(1) as f64 / byte_unit * HEADROOM,
         };
-        let x_title = if self.found.has_times {
-            format!("time since the start of the recording ({time_name})")
+        let x_title = if has_times {
+            axis.title()
         } else {
             "rows of the recording, in their order (it has no times)".to_owned()
         };
