@@ -161,7 +161,12 @@ fn figures(row: &Row, is_by_module: bool) -> String {
 }
 
 fn first_text(row: &Row) -> String {
-    let share = row.share.map(|share| format!(", {:.1} %", share * 100.0)).unwrap_or_default();
+    let percent = |share: f64| match share * 100.0 {
+        // What is there and rounds to nothing is something.
+        percent if percent > 0.0 && percent < 0.05 => ", <0.1 %".to_owned(),
+        percent => format!(", {percent:.1} %"),
+    };
+    let share = row.share.filter(|_| row.bytes > 0).map(percent).unwrap_or_default();
     format!("{}{share}", render::bytes(row.bytes))
 }
 

@@ -79,28 +79,59 @@ impl<'a> Bands<'a> {
         pixel: &impl Fn(i64) -> i32,
     ) -> Result<()> {
         let style = canvas::text_style(SMALL_SIZE, MUTED, HPos::Left, VPos::Bottom);
-        let mut free_from = i32::MIN;
+        for (at, text) in self.step_labels(plot, pixel) {
+            let tick = PathElement::new(vec![(at, plot.top - 7), (at, plot.top)], MUTED);
+            area.draw(&tick).map_err(failed)?;
+            canvas::write(area, &text, &style, (at, plot.top - 8))?;
+        }
         let mut last_tick = i32::MIN;
         let apart = ((plot.right - plot.left) / MOST_TICKS).max(3);
         for step in self.steps {
             let at = pixel(step.begin_nanos);
-            if at < last_tick.saturating_add(apart) {
-                continue;
+            if at >= last_tick.saturating_add(apart) {
+                let tick = PathElement::new(vec![(at, plot.top - 3), (at, plot.top)], MUTED);
+                area.draw(&tick).map_err(failed)?;
+                last_tick = at;
             }
-            let name = render::printable(&step.name);
-            let text = if free_from == i32::MIN { format!("step {name}") } else { name };
-            let width = text_width(&text, SMALL_SIZE);
-            let is_labelled = at >= free_from && at + width < plot.right;
-            let length = if is_labelled { 7 } else { 3 };
-            let tick = PathElement::new(vec![(at, plot.top - length), (at, plot.top)], MUTED);
-            area.draw(&tick).map_err(failed)?;
-            if is_labelled {
-                canvas::write(area, &text, &style, (at, plot.top - 8))?;
-                free_from = at + width + 24;
-            }
-            last_tick = at;
         }
         Ok(())
+    }
+
+    /// Which steps have their number above them, and where: the first, and every one, second, fifth, tenth, … as there is
+    /// room.
+    fn step_labels(&self, plot: &Frame, pixel: &impl Fn(i64) -> i32) -> Vec<(i32, String)> {
+        let mut every: i64 = 1;
+        loop {
+            let (mut labels, mut left_out): (Vec<(i32, String)>, usize) = (Vec::new(), 0);
+            let mut free_from = i32::MIN;
+            for step in self.steps {
+                // Steps that have other names than numbers are labelled as they come.
+                let is_round = step.name.parse::<i64>().map_or(every == 1, |number| number % every == 0);
+                if !labels.is_empty() && !is_round {
+                    continue;
+                }
+                let at = pixel(step.begin_nanos);
+                let name = render::printable(&step.name);
+                let text = if labels.is_empty() { format!("step {name}") } else { name };
+                let width = text_width(&text, SMALL_SIZE);
+                if at + width >= plot.right {
+                    continue;
+                }
+                if at < free_from {
+                    // One beside the first is no gap in a row of round numbers.
+                    left_out += usize::from(labels.len() > 1);
+                    continue;
+                }
+                labels.push((at, text));
+                free_from = at + width + 24;
+            }
+            // Where a few steps are short, their numbers are left out rather than those of all others.
+            let has_numbers = self.steps.iter().any(|step| step.name.parse::<i64>().is_ok());
+            if left_out <= labels.len() / 4 || !has_numbers || every > i64::MAX / 10 {
+                return labels;
+            }
+            every = if every.to_string().starts_with('2') { every / 2 * 5 } else { every * 2 };
+        }
     }
 }
 

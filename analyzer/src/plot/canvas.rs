@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use plotters::chart::LabelAreaPosition;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{BoldPoints, Ranged};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -26,6 +26,10 @@ pub(super) const BELOW: i32 = 58;
 const SUBTITLE_LINES: usize = 3;
 /// And the legend.
 const LEGEND_LINES: usize = 3;
+/// An entry of the legend is not cut below this.
+const LEGEND_ENTRY: i32 = 140;
+/// One tick is no scale: where so few as there is room for would leave one, there are up to so many more.
+const MORE_TICKS: usize = 4;
 
 /// The area that is drawn on.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -142,7 +146,7 @@ fn legend(area: &Area<'_>, entries: &[LegendEntry], (left, top): (i32, i32), rig
     let style = text_style(TEXT_SIZE, INK, HPos::Left, VPos::Center);
     let (mut x, mut y, mut line) = (left, top, 1);
     for (number, entry) in entries.iter().enumerate() {
-        let text = fit(&render::printable(&entry.text), TEXT_SIZE, (right - left) / 3);
+        let text = fit(&render::printable(&entry.text), TEXT_SIZE, ((right - left) / 3).max(LEGEND_ENTRY));
         let width = 22 + text_width(&text, TEXT_SIZE) + 14;
         let rest = format!("and {} more", entries.len() - number);
         // Room for saying how many more there are, unless this is the last.
@@ -235,39 +239,80 @@ impl Frame {
             .y_label_area_size(60)
             .build_cartesian_2d(self.x.clone(), self.y.clone())
             .map_err(failed)?;
-        let label = text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
-        // As many labels as the widest of them lets stand apart.
-        let widest = [self.x.start, (self.x.start + self.x.end) / 2.0, self.x.end]
-            .map(|x| text_width(&(axes.x_label)(&x), TEXT_SIZE));
-        let apart = widest.into_iter().max().unwrap_or(0).max(44) * 2;
+        self.draw_x_axis(area, axes)?;
         chart
             .configure_mesh()
+            .disable_x_mesh()
+            .disable_x_axis()
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
             .axis_style(MUTED)
-            .label_style(label)
-            .set_tick_mark_size(LabelAreaPosition::Bottom, axes.strip + 4)
-            .x_labels(((self.right - self.left) / apart).clamp(2, 16) as usize)
-            .y_labels(((self.bottom - self.top) / 50).clamp(2, 10) as usize)
-            .x_label_formatter(&|x| (axes.x_label)(x))
+            .label_style(text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top))
+            .y_labels(self.y_tick_count())
             .y_label_formatter(&|y| (axes.y_label)(y))
             .draw()
             .map_err(failed)?;
+        // Over the grid's line at 0.
+        let line = PathElement::new(vec![(self.left, self.bottom), (self.right, self.bottom)], MUTED);
+        area.draw(&line).map_err(failed)?;
         let style = text_style(TEXT_SIZE, MUTED, HPos::Left, VPos::Bottom);
         write(area, axes.y_title, &style, (16, self.top - 8))?;
         let style = text_style(TEXT_SIZE, MUTED, HPos::Center, VPos::Top);
         let title = fit(axes.x_title, TEXT_SIZE, width as i32 - 32);
-        write(area, &title, &style, ((self.left + self.right) / 2, self.bottom + axes.strip + 36))?;
+        write(area, &title, &style, ((self.left + self.right) / 2, self.bottom + axes.strip + 34))?;
         Ok(chart)
+    }
+
+    /// Lines of the grid, ticks and labels of the axis across. plotters would put the labels twice as far below the axis as
+    /// ticks are long, which strips make long, would draw ticks that have no label, and would leave out the first where it is
+    /// less than a pixel outside.
+    fn draw_x_axis(&self, area: &Area<'_>, axes: &Axes<'_>) -> Result<()> {
+        // As many labels as the widest of them lets stand apart.
+        let widest = [self.x.start, (self.x.start + self.x.end) / 2.0, self.x.end]
+            .map(|x| text_width(&(axes.x_label)(&x), TEXT_SIZE));
+        let apart = widest.into_iter().max().unwrap_or(0).max(44) * 2;
+        let count = ((self.right - self.left) / apart).clamp(2, 16) as usize;
+        let style = text_style(TEXT_SIZE, INK, HPos::Center, VPos::Top);
+        let right_end = area.dim_in_pixel().0 as i32 - 2;
+        let labelled = |count: usize| -> Vec<(f64, String)> {
+            let ticks = self.x_ticks(count).into_iter().map(|tick| (tick, (axes.x_label)(&tick)));
+            ticks.filter(|(_, text)| !text.is_empty()).collect()
+        };
+        let ticks = (count..count + MORE_TICKS).map(labelled).find(|ticks| ticks.len() > 1);
+        for (tick, text) in ticks.unwrap_or_else(|| labelled(count)) {
+            let (at, below) = (self.across(tick), self.bottom + axes.strip);
+            let line = PathElement::new(vec![(at, self.top), (at, self.bottom)], GRID);
+            area.draw(&line).map_err(failed)?;
+            let mark = PathElement::new(vec![(at, below), (at, below + 4)], MUTED);
+            area.draw(&mark).map_err(failed)?;
+            let centre = at.min(right_end - text_width(&text, TEXT_SIZE) / 2);
+            write(area, &text, &style, (centre, below + 8))?;
+        }
+        Ok(())
+    }
+
+    /// How many labels the axis up has at most.
+    fn y_tick_count(&self) -> usize {
+        let count = ((self.bottom - self.top) / 50).clamp(2, 10) as usize;
+        let is_scale =
+            |count: &usize| RangedCoordf64::from(self.y.clone()).key_points(BoldPoints(*count)).len() > 1;
+        (count..count + MORE_TICKS).find(is_scale).unwrap_or(count)
+    }
+
+    /// Round values within the frame, or less than a pixel outside of it.
+    fn x_ticks(&self, count: usize) -> Vec<f64> {
+        let pixel = (self.x.end - self.x.start) / f64::from((self.right - self.left).max(1));
+        RangedCoordf64::from(self.x.start - pixel..self.x.end + pixel).key_points(BoldPoints(count))
     }
 }
 
-/// A unit for an axis up to `bytes`, and bytes in one of it.
+/// A unit for an axis up to `bytes`, that in which they are written in text, and bytes in one of it.
 pub(crate) fn byte_unit(bytes: i64) -> (&'static str, f64) {
     match bytes {
-        bytes if bytes >= 4 << 30 => ("GiB", f64::from(1u32 << 30)),
-        bytes if bytes >= 4 << 20 => ("MiB", f64::from(1u32 << 20)),
-        bytes if bytes >= 4 << 10 => ("KiB", 1024.0),
+        bytes if bytes >= 1 << 40 => ("TiB", (1u64 << 40) as f64),
+        bytes if bytes >= 1 << 30 => ("GiB", f64::from(1u32 << 30)),
+        bytes if bytes >= 1 << 20 => ("MiB", f64::from(1u32 << 20)),
+        bytes if bytes >= 1 << 10 => ("KiB", 1024.0),
         _ => ("B", 1.0),
     }
 }
@@ -279,7 +324,8 @@ pub(crate) fn time_unit(nanos: i64) -> (&'static str, f64) {
         nanos if nanos >= 10 * 60 * 1_000_000_000 => ("min", 60e9),
         nanos if nanos >= 1_000_000_000 => ("s", 1e9),
         nanos if nanos >= 1_000_000 => ("ms", 1e6),
-        _ => ("µs", 1e3),
+        nanos if nanos >= 1_000 => ("µs", 1e3),
+        _ => ("ns", 1.0),
     }
 }
 
@@ -298,5 +344,28 @@ mod tests {
     #[test]
     fn ticks_have_no_needless_digits() {
         assert_eq!([0.0, 0.25, 100.0, 1e-9].map(|value| tick_text(&value)), ["0", "0.25", "100", "0"]);
+    }
+
+    #[test]
+    fn the_first_tick_is_there_also_where_the_frame_begins_a_little_later() {
+        let frame = |x| Frame { left: 0, right: 1000, top: 0, bottom: 100, x, y: 0.0..1.0 };
+        assert_eq!(frame(0.004..10.0).x_ticks(6), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(frame(0.5..10.0).x_ticks(6), [2.0, 4.0, 6.0, 8.0, 10.0], "not what lies outside");
+    }
+
+    #[test]
+    fn a_low_plot_has_a_scale() {
+        let frame = Frame { left: 0, right: 100, top: 0, bottom: 90, x: 0.0..1.0, y: 0.0..4.3 };
+        let ticks = RangedCoordf64::from(frame.y.clone()).key_points(BoldPoints(frame.y_tick_count()));
+        assert!(ticks.len() > 1 && ticks.len() <= 5, "{ticks:?}");
+    }
+
+    #[test]
+    fn axes_are_in_the_units_of_text() {
+        for bytes in [1, 1023, 1024, 2000 << 10, 1000 << 20, 1 << 30, 5 << 40] {
+            let text = render::bytes(bytes);
+            let unit = text.rsplit(' ').next().unwrap();
+            assert_eq!(unit, byte_unit(bytes).0, "{bytes}");
+        }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn text_width(text: &str, size: i32) -> i32 {
 
 /// The text, or as much of its beginning and end as is at most so wide: they say most.
 pub(super) fn fit(text: &str, size: i32, pixels: i32) -> String {
-    if text_width(text, size) <= pixels {
+    if text.is_empty() || text_width(text, size) <= pixels {
         return text.to_owned();
     }
     let characters: Vec<char> = text.chars().collect();

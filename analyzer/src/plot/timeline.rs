@@ -162,7 +162,10 @@ impl<'a> Plot<'a> {
         self.bands.draw_phases(area, &plot, &pixel)?;
         self.bands.draw_steps(area, &plot, &pixel)?;
 
-        for series in &self.series {
+        // Active is at least allocated, and mostly the same: drawn later it would hide it.
+        let is_active = |series: &&&Series| series.curve == Curve::Active;
+        let others = self.series.iter().filter(|series| !is_active(series));
+        for series in self.series.iter().filter(is_active).chain(others) {
             let points = self.points(series, &x, &y);
             let colour = colour(series.curve);
             if series.curve == Curve::Allocated || self.series.len() == 1 {

@@ -308,5 +308,8 @@ fn a_trace_without_any_says_so() {
     let (code, error) = refused("blocks", &plain, &["--device", "3"]);
     assert!(code == Some(2) && error.contains("nothing was recorded of device 3"), "{error}");
     let one = plot("blocks", &plain, &[]);
-    assert!(description(&one).contains("each of the 1 blocks") && one.contains("peak 1.00 MiB"), "one event");
+    assert!(
+        description(&one).contains("(requested bytes), one block;") && one.contains("peak 1.00 MiB"),
+        "one event"
+    );
 }

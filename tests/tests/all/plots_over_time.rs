@@ -189,7 +189,7 @@ fn what_does_not_leak_is_said_in_words() {
     let run = training(40, |_| 0, |_| 1.0).write(&folder.path().join("stable"));
     assert!(description(&plot("leaks", &run, &[])).contains("no leak: it does not grow"));
     let run = training(4, |_| 0, |_| 1.0).write(&folder.path().join("short"));
-    assert!(description(&plot("leaks", &run, &[])).contains("too short to say whether it leaks: 4 values"));
+    assert!(description(&plot("leaks", &run, &[])).contains("too short to say whether it leaks: 4 steps."));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, RI
 use super::polyline::{Pixel, room_between};
 use super::text::{Taken, text_width};
 use super::theme::{FREE, INK, PAPER, PEAK, SERIES, SMALL_SIZE, TEXT_SIZE, category_colour, ink_on};
+use super::time_axis::TimeAxis;
 use crate::analysis::{BandResolution, BandsBy, BlockBand, BlockBands};
 use crate::error::Result;
 use crate::render;
@@ -72,7 +73,7 @@ impl Plot<'_> {
         let device = render::device_name(self.found.device);
         let drawn: usize = self.found.bands.iter().map(|band| band.blocks).sum();
         let blocks = if drawn as u64 == self.found.blocks {
-            format!("each of the {drawn} blocks a band")
+            if drawn == 1 { "one block".to_owned() } else { format!("each of the {drawn} blocks a band") }
         } else {
             format!("the largest of {} blocks, each a band; the others together, pale", self.found.blocks)
         };
@@ -92,7 +93,7 @@ impl Plot<'_> {
         format!("peak {}{at}", render::bytes(self.peak_bytes()))
     }
 
-    /// Each group with its share of the peak.
+    /// Each group with its share of the peak, if it has one there.
     fn shares(&self, name_width: i32) -> Vec<String> {
         let of_group = |group: &crate::analysis::BandGroup| {
             let share = group.peak_bytes as f64 / self.peak_bytes().max(1) as f64 * 100.0;
@@ -101,7 +102,7 @@ impl Plot<'_> {
                 if group.peak_bytes > 0 && share < 0.5 { "<1".to_owned() } else { format!("{share:.0}") };
             // As short as lets five stand in a line.
             let name = end_of(&render::printable(self.group_name(group)), TEXT_SIZE, name_width);
-            format!("{name} {share} %")
+            if group.peak_bytes > 0 { format!("{name} {share} %") } else { name }
         };
         self.found.groups.iter().map(of_group).collect()
     }
@@ -154,23 +155,30 @@ impl Plot<'_> {
         let name_width = ((self.config.width as i32 - 32) / 5 - 82).max(90);
         let shares = self.shares(name_width).into_iter().enumerate();
         entries.extend(shares.map(|(at, text)| LegendEntry::new(text, self.colour(at), Swatch::Area)));
+        // The first says what the shares are of.
+        let first = self.found.groups.iter().position(|group| group.peak_bytes > 0);
+        if let Some(entry) = first.and_then(|at| entries.get_mut(at + 1)) {
+            entry.text += " of the peak";
+        }
         let top = canvas::header(area, self.config, &self.subtitle(), &entries)?;
         let (width, height) = (self.config.width as i32, self.config.height as i32);
-        let span_nanos = (self.found.end_nanos - self.found.start_nanos).max(1);
+        let BlockBands { origin_nanos, start_nanos, end_nanos, has_times, .. } = *self.found;
+        let end_nanos = end_nanos.max(start_nanos + 1);
         let (byte_name, byte_unit) = canvas::byte_unit(self.peak_bytes());
-        let (time_name, time_unit) =
-            if self.found.has_times { canvas::time_unit(span_nanos) } else { ("", 1000.0) };
-        let start = (self.found.start_nanos - self.found.origin_nanos) as f64 / time_unit;
+        let axis = TimeAxis::new(origin_nanos, start_nanos, end_nanos);
+        let x = |time_nanos: i64| {
+            if has_times { axis.at(time_nanos) } else { (time_nanos - origin_nanos) as f64 / 1000.0 }
+        };
         let frame = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32,
             top: top + ABOVE,
             bottom: height - BELOW,
-            x: start..start + span_nanos as f64 / time_unit,
+            x: x(start_nanos)..x(end_nanos),
             y: 0.0..self.peak_bytes().max(1) as f64 / byte_unit * HEADROOM,
         };
-        let x_title = if self.found.has_times {
-            format!("time since the start of the recording ({time_name})")
+        let x_title = if has_times {
+            axis.title()
         } else {
             "rows of the recording, in their order (it has no times)".to_owned()
         };

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::super::canvas::{self, Area, Axes, Frame, failed};
 use super::super::polyline::{Pixel, room_between, simplified};
 use super::super::text::text_width;
+use super::super::time_axis::TimeAxis;
 use super::{ACTIVE, ALLOCATED, CACHED, FREE, INK, PAPER, Plot, RESERVED, SMALL_SIZE, SPLIT};
 use crate::analysis::{Bucket, Curve, Timeline};
 use crate::error::Result;
@@ -51,8 +52,11 @@ impl<'a> OverTime<'a> {
         let highest = self.reserved.iter().chain(self.allocated).flatten().map(|bucket| bucket.max_bytes);
         let top_bytes = highest.max().unwrap_or(0).max(1);
         let (byte_name, byte_unit) = canvas::byte_unit(top_bytes);
-        let (time_name, time_unit) = if has_times { canvas::time_unit(span_nanos) } else { ("", 1000.0) };
-        let x = |time_nanos: i64| (time_nanos - self.timeline.origin_nanos) as f64 / time_unit;
+        let (origin_nanos, start_nanos) = (self.timeline.origin_nanos, self.timeline.start_nanos);
+        let axis = TimeAxis::new(origin_nanos, start_nanos, start_nanos + span_nanos);
+        let x = |time_nanos: i64| {
+            if has_times { axis.at(time_nanos) } else { (time_nanos - origin_nanos) as f64 / 1000.0 }
+        };
         let frame = Frame {
             left,
             right,
@@ -62,7 +66,7 @@ impl<'a> OverTime<'a> {
             y: 0.0..top_bytes as f64 / byte_unit * HEADROOM,
         };
         let x_title = if has_times {
-            format!("time since the start of the recording ({time_name})")
+            axis.title()
         } else {
             "rows of the recording, in their order (it has no times)".to_owned()
         };

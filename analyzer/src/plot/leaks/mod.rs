@@ -70,7 +70,13 @@ impl Plot<'_> {
             GrowthVerdict::Stable => "no leak: it does not grow, or gives back what it takes".to_owned(),
             GrowthVerdict::TooShort => {
                 let s = if points == 1 { "" } else { "s" };
-                format!("too short to say whether it leaks: {points} value{s} after a warm-up of {warmup}")
+                let told = match self.process.unit {
+                    // However many values there are, it is the time that is too short.
+                    Unit::Time => render::duration(((growth.span.1 - growth.span.0) * 60e9).round() as i64),
+                    _ => format!("{points} {unit}{s}"),
+                };
+                let after = if warmup > 0 { " after the warm-up" } else { "" };
+                format!("too short to say whether it leaks: {told}{after}")
             }
             GrowthVerdict::BatchesDiffer => {
                 format!("not judged: no batch size is that of half of the {unit}s")
@@ -176,15 +182,17 @@ impl Plot<'_> {
         let across = TimeScale::of(self.process.unit, beyond - first_x);
         let x = |x: f64| x * across.per_unit;
         let half = if beyond > first_x { 0.01 * (beyond - first_x) } else { 0.5 / across.per_unit };
+        let is_counted = self.process.unit != Unit::Time;
+        // Around one step there are others; before the first time there is none.
+        let before = if is_counted || beyond > first_x { half } else { 0.0 };
         let plot = Frame {
             left: LEFT as i32,
             right: width - RIGHT as i32 - beside,
             top: top + ABOVE,
             bottom: height - BELOW - below,
-            x: x(first_x - half)..x(beyond + half),
+            x: x(first_x - before)..x(beyond + half),
             y: axis.range(),
         };
-        let is_counted = self.process.unit != Unit::Time;
         let axes = Axes {
             x_title: &across.title,
             y_title: &axis.title(),
@@ -200,7 +208,7 @@ impl Plot<'_> {
         let down = |bytes: f64| plot.down(axis.at(bytes));
         let place = |at: f64, bytes: f64| (plot.across(x(at)), down(bytes));
         self.draw_warmup(area, &plot, growth, &place)?;
-        self.draw_values(area, &plot, growth, &place)?;
+        self.draw_values(area, growth, &place)?;
         if let Some((begin, end)) = line(growth.span.0).zip(line(growth.span.1)).filter(|_| has_line(growth))
         {
             let (from, to) = (place(growth.span.0, begin), place(growth.span.1, end));
@@ -230,12 +238,19 @@ impl Plot<'_> {
         }
     }
 
+    /// Whether values are far enough apart to be points, were the plot as wide as the picture.
+    fn are_points(&self, growth: &Growth) -> bool {
+        let pixels = self.config.width.saturating_sub(LEFT + RIGHT);
+        f64::from(pixels) >= APART * growth.values.len() as f64
+    }
+
     fn legend_entries(&self, growth: &Growth) -> Vec<LegendEntry> {
         let text = match self.process.unit {
             Unit::Time => growth.curve.as_str().to_owned(),
             unit => format!("{}, by {}", growth.curve.as_str(), unit.as_str()),
         };
-        let mut entries = vec![LegendEntry::new(text, colour(growth.curve), Swatch::Point)];
+        let swatch = if self.are_points(growth) { Swatch::Point } else { Swatch::Line };
+        let mut entries = vec![LegendEntry::new(text, colour(growth.curve), swatch)];
         if has_line(growth) {
             entries.push(LegendEntry::new("Theil-Sen line", FIT, Swatch::Line));
         }
@@ -263,7 +278,6 @@ impl Plot<'_> {
     fn draw_values(
         &self,
         area: &Area<'_>,
-        plot: &Frame,
         growth: &Growth,
         place: &impl Fn(f64, f64) -> (i32, i32),
     ) -> Result<()> {
@@ -271,8 +285,7 @@ impl Plot<'_> {
             growth.values.iter().map(|(at, bytes)| place(*at, *bytes)).collect();
         places.dedup();
         let colour = colour(growth.curve);
-        let apart = f64::from(plot.right - plot.left) / growth.values.len().max(1) as f64;
-        if apart >= APART {
+        if self.are_points(growth) {
             for place in &places {
                 area.draw(&Circle::new(*place, 3, colour.filled())).map_err(failed)?;
             }

@@ -22,6 +22,8 @@ pub(super) enum Through {
 #[derive(Debug, PartialEq)]
 pub(super) struct Columns {
     runs: Vec<Vec<Column>>,
+    /// A value that stands alone is a dash so many pixels to either side.
+    half_dash: i32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +81,15 @@ pub(super) fn columns(
         }
         is_open = true;
     }
-    Columns { runs }
+    Columns { runs, half_dash: 3 }
 }
 
 impl Columns {
+    /// As wide as a bar, so that the dash is seen on it.
+    pub(super) fn with_dashes(self, half_dash: i32) -> Self {
+        Self { half_dash: half_dash.max(3), ..self }
+    }
+
     /// Draws the line, on a band where columns have several steps, with points on it if they are asked for.
     pub(super) fn draw(
         &self,
@@ -102,7 +109,7 @@ impl Columns {
                 run.iter().map(|column| (column.x, column.through(through))).collect();
             // A line of one point would not be seen.
             if let ([(x, y)], false) = (line.as_slice(), has_points) {
-                let dash = vec![(x - 3, *y), (x + 3, *y)];
+                let dash = vec![(x - self.half_dash, *y), (x + self.half_dash, *y)];
                 area.draw(&PathElement::new(dash, colour.stroke_width(width.max(2)))).map_err(failed)?;
                 continue;
             }

@@ -10,7 +10,7 @@ use super::PlotConfig;
 use super::canvas::{self, ABOVE, Area, Axes, BELOW, Frame, LEFT, LegendEntry, Swatch, failed};
 use super::labels::{Labels, headroom};
 use super::text::text_width;
-use super::theme::{ACTIVE, ALLOCATED, GRID, LOSS, MUTED, PEAK, RESERVED, RSS, SMALL_SIZE};
+use super::theme::{ALLOCATED, GRID, INK, LOSS, MUTED, PEAK, RESERVED, RSS, SMALL_SIZE};
 use crate::analysis::{Curve, StepCourse, StepPoint};
 use crate::error::Result;
 use crate::render;
@@ -75,7 +75,8 @@ impl<'a> Plot<'a> {
             Curve::Rss => "highest resident size sampled in each step",
             _ => "highest allocated (requested bytes) in each step",
         };
-        let mut text = format!("{device}: {what}, {} steps", points.len());
+        let s = if points.len() == 1 { "" } else { "s" };
+        let mut text = format!("{device}: {what}, {} step{s}", points.len());
         if points.len() as i32 > self.width() {
             text += "; where one column of pixels has several, a band from the lowest to the highest";
         }
@@ -149,7 +150,7 @@ impl<'a> Plot<'a> {
             entries.push(LegendEntry::new("highest reserved", RESERVED, Swatch::Line));
         }
         if self.has_start {
-            entries.push(LegendEntry::new("at the step's start", ACTIVE, Swatch::Line));
+            entries.push(LegendEntry::new("at the step's start", INK, Swatch::Line));
         }
         if let Some(loss) = &self.loss {
             entries.push(LegendEntry::new(loss.title(), LOSS, Swatch::Line));
@@ -198,8 +199,8 @@ impl<'a> Plot<'a> {
         let down = |bytes: i64| plot.down(bytes as f64 / byte_unit);
         let of =
             |value: fn(&StepPoint) -> Option<i64>| columns(points, &plot, |point| value(point).map(&down));
+        let half = if are_bars { ((per_step * 0.4) as i32).clamp(1, 40) } else { 3 };
         if are_bars {
-            let half = ((per_step * 0.4) as i32).clamp(1, 40);
             for point in points {
                 let Some(bytes) = point.peak_bytes else { continue };
                 let (at, top) = (plot.across(point.x), down(bytes));
@@ -211,10 +212,12 @@ impl<'a> Plot<'a> {
             of(|point| point.peak_bytes).draw(area, (self.colour(), 2), Through::Upper, per_step >= POINT)?;
         }
         if self.has_reserved {
-            of(|point| point.reserved_bytes).draw(area, (RESERVED, 2), Through::Upper, false)?;
+            let line = of(|point| point.reserved_bytes).with_dashes(half);
+            line.draw(area, (RESERVED, 2), Through::Upper, false)?;
         }
         if self.has_start {
-            of(|point| point.start_bytes).draw(area, (ACTIVE, 2), Through::Lower, false)?;
+            let line = of(|point| point.start_bytes).with_dashes(half);
+            line.draw(area, (INK, 2), Through::Lower, false)?;
         }
         if let Some(loss) = &self.loss {
             let at = |point: &StepPoint| Some(loss.down(point.loss?, &plot));
