@@ -88,7 +88,8 @@ impl TraceBuilder {
         site: Option<&str>,
     ) -> Self {
         let site = site.map_or(0, |site| self.id(site, StringUse::Site));
-        let event = EventSlot { device: self.device, ..of_device_0(self.ticks(), kind, address, size_bytes, site) };
+        let event =
+            EventSlot { device: self.device, ..of_device_0(self.ticks(), kind, address, size_bytes, site) };
         self.slots.push(event.encode());
         self
     }
@@ -294,13 +295,7 @@ pub fn device_event(ticks: u64, kind: EventKind, address: u64, size_bytes: Optio
     of_device_0(ticks, kind, address, size_bytes, site).encode()
 }
 
-fn of_device_0(
-    ticks: u64,
-    kind: EventKind,
-    address: u64,
-    size_bytes: Option<u64>,
-    site: u32,
-) -> EventSlot {
+fn of_device_0(ticks: u64, kind: EventKind, address: u64, size_bytes: Option<u64>, site: u32) -> EventSlot {
     EventSlot {
         ticks,
         kind,

@@ -32,8 +32,8 @@ pub use activations::{
     OfProcesses, module_activations_table, phase_activations_table, step_activations_table,
 };
 pub use breakdown::{breakdown_people_table, breakdown_table};
-pub(crate) use cells::{printable, shortened};
 pub use cells::{Cell, Column, Format, Table};
+pub(crate) use cells::{printable, shortened};
 pub use check::{check_junit, check_table, check_text, check_verdict};
 pub use compared_phases::compared_phases_table;
 pub use compared_steps::compared_steps_table;

@@ -66,8 +66,7 @@ impl Section {
     /// With lines that are told as on a terminal.
     #[must_use]
     pub fn told(mut self, text: impl Into<String>) -> Self {
-        let lines: Vec<String> =
-            text.into().lines().map(|line| shortened(line, MOST_CHARACTERS)).collect();
+        let lines: Vec<String> = text.into().lines().map(|line| shortened(line, MOST_CHARACTERS)).collect();
         self.told = Some(lines.join("\n"));
         self
     }

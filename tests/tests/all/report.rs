@@ -52,10 +52,7 @@ impl Page {
     /// Each device's moments.
     fn moments(&self) -> Vec<(i64, &Vec<Value>)> {
         let devices = self.data["moments"]["devices"].as_array().unwrap();
-        devices
-            .iter()
-            .map(|of| (of["device"].as_i64().unwrap(), of["moments"].as_array().unwrap()))
-            .collect()
+        devices.iter().map(|of| (of["device"].as_i64().unwrap(), of["moments"].as_array().unwrap())).collect()
     }
 }
 
@@ -149,7 +146,10 @@ fn moments_are_many_and_their_figures_are_those_of_peaks() {
     let summary = json("summary", &run, &[]);
     let peak = moments.iter().find(|of| of["why"].as_str().unwrap().starts_with("peak,")).unwrap();
     assert_eq!(peak["bytes"], summary["devices"][0]["peak_allocated_bytes"]);
-    let names = [("category", "c", &page.data["moments"]["devices"][0]["kinds"]), ("site", "s", &page.data["moments"]["sites"])];
+    let names = [
+        ("category", "c", &page.data["moments"]["devices"][0]["kinds"]),
+        ("site", "s", &page.data["moments"]["sites"]),
+    ];
     let exact = moments.iter().filter(|of| of["exact"] == true);
     let mut compared = 0;
     for moment in exact.step_by(moments.len() / 8) {
@@ -191,7 +191,8 @@ fn curves_have_the_highest_value_exactly() {
     let run = training(40, 1).write(folder.path());
     let page = report(&[&run], &["-q"]);
     let traces = page.figures()[0]["figure"]["data"].as_array().unwrap();
-    let exact = traces.iter().filter(|of| of["name"] == "allocated").find_map(|of| of["customdata"].as_array());
+    let exact =
+        traces.iter().filter(|of| of["name"] == "allocated").find_map(|of| of["customdata"].as_array());
     let highest = exact.unwrap().iter().map(|bytes| bytes.as_f64().unwrap() as i64).max();
     let summary = json("summary", &run, &[]);
     assert_eq!(highest, summary["devices"][0]["peak_allocated_bytes"].as_i64());
@@ -208,7 +209,10 @@ fn several_ranks_are_shown_and_what_is_missing_or_damaged_is_said() {
     let recording = page.section("recording").unwrap();
     assert!(recording.contains("rank 1 process 0: left out, it cannot be read"), "{recording}");
     assert!(recording.contains("there is no trace of rank 4, 5, 6"), "{recording}");
-    assert!(page.outside.contains("<p class=\"subtitle\">rank 3 process 0, of 3 processes"), "the highest peak");
+    assert!(
+        page.outside.contains("<p class=\"subtitle\">rank 3 process 0, of 3 processes"),
+        "the highest peak"
+    );
     // One of them, asked for.
     let page = report(&[&run], &["-q", "--rank", "2", "--process", "0"]);
     assert!(page.outside.contains("<p class=\"subtitle\">rank 2 process 0, recorded"));
@@ -234,16 +238,22 @@ fn a_run_out_of_memory_has_a_part_about_it_and_others_have_none() {
     let page = page_of(&whole);
     assert!(page.section("oom").is_none());
     let folder = tempfile::tempdir().unwrap();
-    let run = whole.step(10, 0.5, |step| step.span("forward", |span| span.oom(100 * MIB))).write(folder.path());
+    let run =
+        whole.step(10, 0.5, |step| step.span("forward", |span| span.oom(100 * MIB))).write(folder.path());
     let page = report(&[&run], &["-q"]);
     let told = page.section("oom").unwrap();
     let found = json("oom", &run, &[]);
     assert_eq!(found[0]["cause"], "growth");
     assert!(told.contains("Why: ") && told.contains("100 MiB") && told.contains("history.append"), "{told}");
     assert!(page.outside.contains("An allocation failed"), "the verdict");
-    let reasons = page.moments()[0].1.iter().filter(|of| of["why"].as_str().unwrap().contains("failed allocation"));
+    let reasons =
+        page.moments()[0].1.iter().filter(|of| of["why"].as_str().unwrap().contains("failed allocation"));
     assert_eq!(reasons.count(), 1);
-    assert_eq!(page.figures()[0]["extra"]["ooms"].as_array().unwrap().len(), 2, "the event and the exception");
+    assert_eq!(
+        page.figures()[0]["extra"]["ooms"].as_array().unwrap().len(),
+        2,
+        "the event and the exception"
+    );
 }
 
 #[test]
@@ -251,7 +261,10 @@ fn a_leak_is_told_with_its_slope() {
     let page = page_of(&training(40, 2));
     assert!(page.outside.contains("leaks 2.00 MiB per step"), "the verdict");
     let leaks = page.section("leaks").unwrap();
-    assert!(leaks.contains("<svg") && leaks.contains("2.00 MiB") && leaks.contains("history.append"), "{leaks}");
+    assert!(
+        leaks.contains("<svg") && leaks.contains("2.00 MiB") && leaks.contains("history.append"),
+        "{leaks}"
+    );
     assert!(page_of(&training(40, 0)).outside.contains("nothing leaks"));
 }
 

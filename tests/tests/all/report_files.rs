@@ -63,7 +63,10 @@ fn names_stay_text() {
     for harm in ["<script", "<img", "onerror=alert(2)>", "<!--", "</script", "\u{7}"] {
         assert!(!page.outside.contains(harm), "{harm}");
     }
-    assert!(page.outside.contains("&#60;img src=x onerror=alert(2)&#62;") || page.outside.contains("&lt;img src=x"));
+    assert!(
+        page.outside.contains("&#60;img src=x onerror=alert(2)&#62;")
+            || page.outside.contains("&lt;img src=x")
+    );
     for harm in ["<", ">", "&", "\u{2028}"] {
         assert!(!page.scripts[0].1.contains(harm), "{harm}");
     }
@@ -79,7 +82,10 @@ fn nothing_is_asked_for_and_only_the_pages_own_scripts_may_run() {
     let policy = page.outside.split("http-equiv=\"Content-Security-Policy\" content=\"").nth(1).unwrap();
     let policy = policy.split('"').next().unwrap().replace("&#39;", "'").replace("&#x27;", "'");
     let directives: Vec<&str> = policy.split(';').map(str::trim).collect();
-    assert!(directives.contains(&"default-src 'none'") && directives.contains(&"base-uri 'none'"), "{policy}");
+    assert!(
+        directives.contains(&"default-src 'none'") && directives.contains(&"base-uri 'none'"),
+        "{policy}"
+    );
     let scripts = directives.iter().find_map(|of| of.strip_prefix("script-src ")).unwrap();
     let expected: Vec<String> = page.scripts[1..].iter().map(|(_, script)| hash(script)).collect();
     assert_eq!(scripts.split(' ').collect::<Vec<_>>(), expected);
@@ -94,8 +100,7 @@ fn nothing_is_asked_for_and_only_the_pages_own_scripts_may_run() {
 
 /// As a content policy names it, by another program's count.
 fn hash(script: &str) -> String {
-    let mut child =
-        Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let said = child.wait_with_output().unwrap().stdout;
     let hex = String::from_utf8_lossy(&said);
@@ -118,7 +123,8 @@ fn the_same_run_gives_the_same_bytes_and_the_plots_of_the_command() {
     let one = report(&[&run], &["-q", "--svg-dir", plots.to_str().unwrap()]);
     let two = report(&[&run], &["-q"]);
     assert!(one.html == two.html);
-    let kinds = ["timeline", "breakdown", "phases", "steps", "blocks", "fragmentation", "activations", "leaks"];
+    let kinds =
+        ["timeline", "breakdown", "phases", "steps", "blocks", "fragmentation", "activations", "leaks"];
     let mut written = names_in(&plots);
     for kind in kinds {
         let drawn = program("tidegauge").args(["plot", kind, "-q"]).arg(&run).output().unwrap();
@@ -130,7 +136,8 @@ fn the_same_run_gives_the_same_bytes_and_the_plots_of_the_command() {
             written.retain(|name| *name != format!("{kind}.svg"));
         }
     }
-    let of_several: Vec<&String> = written.iter().filter(|name| !["compare.svg", "plan.svg"].contains(&name.as_str())).collect();
+    let of_several: Vec<&String> =
+        written.iter().filter(|name| !["compare.svg", "plan.svg"].contains(&name.as_str())).collect();
     assert!(of_several.is_empty() && names_in(&plots).len() >= 6, "{written:?}");
 }
 
@@ -165,7 +172,11 @@ fn what_is_there_is_replaced_only_where_that_is_asked_for() {
         let said = refused(&tried(&[&run], &nowhere, &[]));
         assert!(said.contains(nowhere.to_str().unwrap()), "{said}");
     }
-    assert_eq!(names_in(folder.path()), ["other.html", "plots", "report.html", "run"], "no temporary file is left");
+    assert_eq!(
+        names_in(folder.path()),
+        ["other.html", "plots", "report.html", "run"],
+        "no temporary file is left"
+    );
 }
 
 #[test]
