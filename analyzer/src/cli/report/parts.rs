@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::sections::MOST_ROWS;
 use crate::analysis::activations::{Activations, activations};
 use crate::analysis::categories::CategoryRules;
 use crate::analysis::{
@@ -24,7 +25,10 @@ const FRAGMENTATION_BUCKETS: usize = 300;
 pub(super) struct Parts {
     pub(super) timeline: Timeline,
     pub(super) phases: Vec<PhaseRow>,
+    /// Those with the highest peaks.
     pub(super) steps: Vec<StepRow>,
+    /// How many there are in all, on each device.
+    pub(super) steps_in_all: usize,
     pub(super) origin_nanos: i64,
     pub(super) activations: Activations,
     pub(super) fragmentation: Fragmentation,
@@ -57,6 +61,13 @@ impl Parts {
         let (mut phases, mut steps) = (phases.finish(&outcome), steps.finish(&outcome));
         phases.retain(|row| row.device().is_none_or(shows));
         steps.retain(|row| row.device.is_none_or(shows));
+        let steps_in_all = steps.len();
+        if steps_in_all > MOST_ROWS {
+            steps.sort_by_key(|row| std::cmp::Reverse(row.peak_bytes));
+            steps.truncate(MOST_ROWS);
+            steps.shrink_to_fit();
+            steps.sort_by_key(|row| (row.device, row.begin_nanos));
+        }
         let origin_nanos = outcome.first_nanos();
         drop(outcome);
         let (activations, _) = activations(process, window)?;
@@ -75,6 +86,7 @@ impl Parts {
             timeline,
             phases,
             steps,
+            steps_in_all,
             origin_nanos,
             activations,
             fragmentation,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::parts::Parts;
 use super::plots::Plots;
 use super::recording;
-use crate::analysis::{self, ProcessSummary, StepRow, Summary};
+use crate::analysis::{self, ProcessSummary, Summary};
 use crate::cli::arguments::Common;
 use crate::cli::compare_runs::Runs;
 use crate::cli::plot::Kind;
@@ -15,7 +15,7 @@ use crate::render::{self, Format, Style};
 use crate::report::Section;
 
 /// Rows of a table on the page: what nobody would read makes it slow.
-const MOST_ROWS: usize = 400;
+pub(super) const MOST_ROWS: usize = 400;
 /// Sites in the tables of all devices together.
 const MOST_HOLDERS: usize = 400;
 /// Text without colours of a terminal.
@@ -75,19 +75,13 @@ fn breakdown(process: &ProcessSummary, plots: &Plots) -> Section {
 
 fn steps(parts: &Parts, plots: &Plots) -> Section {
     let section = Section::new("steps", "Steps").plot(plots.of(Kind::Steps));
-    let mut rows: Vec<StepRow> = parts.steps.clone();
-    let left_out = rows.len().saturating_sub(MOST_ROWS);
-    if left_out > 0 {
-        rows.sort_by_key(|row| std::cmp::Reverse(row.peak_bytes));
-        rows.truncate(MOST_ROWS);
-        rows.sort_by_key(|row| (row.device, row.begin_nanos));
-    }
+    let left_out = parts.steps_in_all - parts.steps.len();
     let caption = if left_out > 0 {
-        format!("The {MOST_ROWS} steps with the highest peaks, of {}", parts.steps.len())
+        format!("The {MOST_ROWS} steps with the highest peaks, of {}", parts.steps_in_all)
     } else {
         "Steps".to_owned()
     };
-    section.table(&caption, &render::steps_table(&rows, parts.origin_nanos), MOST_ROWS)
+    section.table(&caption, &render::steps_table(&parts.steps, parts.origin_nanos), MOST_ROWS)
 }
 
 fn blocks(process: &ProcessSummary, plots: &Plots) -> Section {

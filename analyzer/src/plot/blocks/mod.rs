@@ -315,9 +315,10 @@ fn end_of(text: &str, size: i32, pixels: i32) -> String {
         return text.to_owned();
     }
     let rest = pixels - text_width("…", size);
-    let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    let start = starts.into_iter().find(|at| text_width(&text[*at..], size) <= rest);
-    format!("…{}", &text[start.unwrap_or(text.len())..])
+    // By halves: a name may have a hundred thousand characters.
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let start = starts.partition_point(|at| text_width(&text[*at..], size) > rest);
+    format!("…{}", &text[starts.get(start).copied().unwrap_or(text.len())..])
 }
 
 fn name_and_size(band: &BlockBand) -> String {
