@@ -66,7 +66,7 @@ fn contents(device: &DeviceSummary) -> String {
     let holder = device.holders.iter().find(|holder| holder.site.is_some());
     let largest = holder.map(|holder| {
         let site = render::printable(holder.site.as_deref().unwrap_or_default());
-        format!("the largest holder is {site} with {}", render::bytes(holder.bytes))
+        format!("the largest known holder is {site} with {}", render::bytes(holder.bytes))
     });
     match (named.is_empty(), largest) {
         (false, Some(largest)) => format!("It was {}; {largest}.", named.join(", ")),
