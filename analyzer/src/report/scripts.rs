@@ -21,8 +21,8 @@ const OPEN: &str = "<script type=\"text/javascript\">";
 pub(super) fn plotly() -> Result<String> {
     let all = plotly::Plot::offline_js_sources();
     // The script itself has neither tag: a page would end there.
-    let scripts = all.split(OPEN).skip(1).filter_map(|script| Some(script.split_once("</script>")?.0));
-    let found = scripts.filter(|script| script.get(..400).unwrap_or(script).contains(PLOTLY)).next();
+    let mut scripts = all.split(OPEN).skip(1).filter_map(|script| Some(script.split_once("</script>")?.0));
+    let found = scripts.find(|script| script.get(..400).unwrap_or(script).contains(PLOTLY));
     let missing = || Error::Plot { reason: "plotly's script is not where its package had it".to_owned() };
     Ok(found.ok_or_else(missing)?.to_owned())
 }
