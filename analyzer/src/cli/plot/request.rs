@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use super::Args;
 use crate::Error;
 use crate::analysis;
+use crate::cli::arguments::Common;
 use crate::load::{Process, Source};
 use crate::plot::PlotConfig;
 use crate::replay::{Outcome, Window};
@@ -61,6 +62,9 @@ impl<'a> Request<'a> {
 
     /// The error that says that the run has none of it.
     pub(super) fn nothing(&self, what: &str) -> anyhow::Error {
+        let Args { step, common: Common { start, end, .. }, .. } = self.args;
+        let is_part = step.is_some() || start.is_some() || end.is_some();
+        let what = if is_part { what } else { what.strip_suffix(" in this part").unwrap_or(what) };
         Error::Nothing { what: what.to_owned(), path: self.source().path.clone() }.into()
     }
 }
