@@ -123,6 +123,9 @@ impl Cell {
     }
 }
 
+/// Columns wider than this are not aligned: names have no end, and formatting panics beyond 65,535 characters of width.
+const MOST_ALIGNED: usize = 1000;
+
 /// A text of at most so many characters, cut in its middle: both of its ends tell it from others.
 #[must_use]
 pub(crate) fn shortened(text: &str, most: usize) -> String {
@@ -253,7 +256,7 @@ impl Table {
         let rows = self.rows.iter().map(|row| shown.iter().map(|&at| row[at].for_people()).collect());
         let lines: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
         let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..shown.len()).map(width).collect();
+        let widths: Vec<usize> = (0..shown.len()).map(|at| width(at).min(MOST_ALIGNED)).collect();
         let are_numbers: Vec<bool> = shown.iter().map(|&at| self.is_number(at)).collect();
         let mut text = String::new();
         for line in &lines {
@@ -276,6 +279,14 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_without_end_is_printed_and_aligns_nothing() {
+        let mut table = table();
+        table.rows[0][0] = Cell::Text("x".repeat(100_000));
+        let text = table.text();
+        assert!(text.len() < 103_000 && text.contains(&"x".repeat(100_000)), "{}", text.len());
+    }
 
     fn table() -> Table {
         let mut table = Table::new(&[("phase", "Phase"), ("peak_bytes", "Peak"), ("seq", "")]);

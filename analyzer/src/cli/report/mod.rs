@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let shown = process_to_show(&summary).context("no process of the run can be read")?;
     // The page is about one process; where it compares it with others, it says so.
     let of_process = common.of_process(shown.id);
-    let plots = Plots::draw(common, &of_process, &sources);
+    let plots = Plots::draw(common, &of_process, &sources, args.svg_dir.is_some());
     let parts = Parts::read(&of_process, &sources)?;
     let page = page(common, &sources, &summary, shown, &parts, &plots)?;
     common.warn(&summary.warnings);

@@ -18,8 +18,14 @@ const MOST_AT_A_TIME: usize = 4;
 pub(super) struct Plots(Vec<(Kind, Result<String, String>)>);
 
 impl Plots {
-    /// Draws each kind: those of one process with `of_process`, those of all or of several runs with `common`.
-    pub(super) fn draw(common: &Common, of_process: &Common, sources: &[Source]) -> Self {
+    /// Draws each kind: those of one process with `of_process`, those of all or of several runs with `common`. Without
+    /// `are_files_wanted` those that the page has no place for are not drawn.
+    pub(super) fn draw(
+        common: &Common,
+        of_process: &Common,
+        sources: &[Source],
+        are_files_wanted: bool,
+    ) -> Self {
         let draw = |kind: Kind| {
             let (common, sources) = match kind {
                 Kind::Ranks => (common, &sources[..1]),
@@ -34,7 +40,8 @@ impl Plots {
         let next = AtomicUsize::new(0);
         let work = || {
             let kind = || kinds.get(next.fetch_add(1, Ordering::Relaxed)).copied();
-            std::iter::from_fn(kind).map(|kind| (kind, draw(kind))).collect::<Vec<_>>()
+            let is_wanted = |kind: &Kind| are_files_wanted || sources.len() > 1 || *kind != Kind::Plan;
+            std::iter::from_fn(kind).filter(is_wanted).map(|kind| (kind, draw(kind))).collect::<Vec<_>>()
         };
         let mut drawn: Vec<_> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..cores.min(MOST_AT_A_TIME)).map(|_| scope.spawn(work)).collect();
