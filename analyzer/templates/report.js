@@ -35,7 +35,8 @@
   };
   const compare = (one, two) => {
     if (one === null || two === null) return (one === null) - (two === null);
-    return typeof one === 'number' && typeof two === 'number' ? one - two : String(one).localeCompare(String(two));
+    // Differences of infinities are none.
+    return typeof one === 'number' && typeof two === 'number' ? (one > two) - (one < two) : String(one).localeCompare(String(two));
   };
   for (const table of document.querySelectorAll('table.data')) {
     const body = table.tBodies[0];
@@ -223,7 +224,8 @@
     draw();
     let peak = all.findIndex((moment) => moment.why.split(', ')[0] === 'peak');
     if (peak < 0) peak = all.reduce((best, moment, at) => (best < 0 || moment.bytes > all[best].bytes ? at : best), -1);
-    element('alive').hidden = all.length === 0;
+    for (const id of ['alive', 'previous', 'next']) element(id).hidden = all.length === 0;
+    element('moment').parentElement.hidden = all.length === 0;
     show(peak);
   };
 
@@ -261,5 +263,8 @@
   });
   element('previous').addEventListener('click', () => toPeak(-1));
   element('next').addEventListener('click', () => toPeak(1));
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+    const range = [...chart.layout.xaxis.range];
+    draw().then(() => Plotly.relayout(chart, { 'xaxis.range': range }));
+  });
 })();

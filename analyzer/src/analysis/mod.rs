@@ -96,4 +96,6 @@ pub use summary::{
     summary,
 };
 pub use theil_sen::TheilSen;
-pub use timeline::{Curve, DEFAULT_BUCKETS, NamedMoment, PeakMark, Timeline, timeline, timeline_on_node};
+pub use timeline::{
+    Curve, DEFAULT_BUCKETS, NamedMoment, OomMark, PeakMark, Timeline, timeline, timeline_on_node,
+};

@@ -89,6 +89,15 @@ pub struct PeakMark {
     pub phase: Option<String>,
 }
 
+/// A failed allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OomMark {
+    /// −1 the host, 0… accelerators; `None` where only an exception was seen.
+    pub device: Option<i16>,
+    /// When, nanoseconds since 1970.
+    pub time_nanos: i64,
+}
+
 /// Curves over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeline {
@@ -108,12 +117,20 @@ pub struct Timeline {
     pub steps: Vec<Band>,
     /// The peaks of allocated, reserved and used.
     pub peaks: Vec<PeakMark>,
-    /// Failed allocations, nanoseconds since 1970.
-    pub oom_nanos: Vec<i64>,
+    /// Failed allocations, in the order of time.
+    pub ooms: Vec<OomMark>,
     /// Alerts that were raised, by their rules; the first 4000.
     pub alerts: Vec<NamedMoment>,
     /// Memory that there is, as far as it was recorded: of devices, and under −1 of the control group or the node.
     pub limits: Vec<(i16, i64)>,
+}
+
+impl Timeline {
+    /// When allocations on `device` failed, or on one that is not known, nanoseconds since 1970.
+    pub fn ooms_of(&self, device: i16) -> impl Iterator<Item = i64> {
+        let is_of_it = move |oom: &&OomMark| oom.device.is_none_or(|of| of == device);
+        self.ooms.iter().filter(is_of_it).map(|oom| oom.time_nanos)
+    }
 }
 
 /// The state of a device at a time at which more may happen to it: what does not last is no low. A block that goes from
@@ -132,7 +149,7 @@ struct TimelineBuilder {
     window: Window,
     series: SeriesSet,
     bands: BandWatch,
-    oom_nanos: Vec<i64>,
+    ooms: Vec<OomMark>,
     alerts: Vec<NamedMoment>,
     /// The smallest that was told.
     limits: BTreeMap<i16, i64>,
@@ -162,7 +179,7 @@ pub fn timeline_on_node(
         window,
         series: SeriesSet::new(window, buckets),
         bands: BandWatch::new(window),
-        oom_nanos: Vec::new(),
+        ooms: Vec::new(),
         alerts: Vec::new(),
         limits: BTreeMap::new(),
         unsettled: None,
@@ -305,7 +322,7 @@ impl TimelineBuilder {
             phases,
             steps,
             peaks,
-            oom_nanos: self.oom_nanos,
+            ooms: self.ooms,
             alerts: self.alerts,
             limits: self.limits.into_iter().collect(),
         }
@@ -347,7 +364,7 @@ impl Observer for TimelineBuilder {
                 self.add_device(device, event.time_nanos);
                 let is_oom = event.kind == Some(tidegauge_schemas::EventKind::Oom);
                 if is_oom && self.window.contains(event.time_nanos) {
-                    self.oom_nanos.push(event.time_nanos);
+                    self.ooms.push(OomMark { device: Some(device.device), time_nanos: event.time_nanos });
                 }
             }
             Observed::Sample(sample) if sample.is_rss() && sample.time_nanos <= self.window.end_nanos => {
@@ -356,7 +373,7 @@ impl Observer for TimelineBuilder {
             Observed::Checkpoint { row, .. }
                 if row.kind == Some(CheckpointKind::Oom) && self.window.contains(row.time_nanos) =>
             {
-                self.oom_nanos.push(row.time_nanos);
+                self.ooms.push(OomMark { device: None, time_nanos: row.time_nanos });
             }
             Observed::Checkpoint { row, .. }
                 if row.kind == Some(CheckpointKind::Alert)

@@ -52,6 +52,10 @@ pub(super) fn check_free(path: &Path, force: bool) -> Result<()> {
     if known.is_some() && !force {
         bail!("it exists already; use --force to replace it: {}", path.display());
     }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("there is no folder {} to write into: {}", folder.display(), path.display());
+    }
     Ok(())
 }
 

@@ -117,8 +117,8 @@ impl<'a> Plot<'a> {
             text += &format!(" limit {}.", render::bytes(bytes));
         }
         let since_start = |time_nanos: i64| render::duration(time_nanos - self.timeline.origin_nanos);
-        if let Some(first) = self.timeline.oom_nanos.first() {
-            text += &format!(" out of memory, first at {}.", since_start(*first));
+        if let Some(first) = self.timeline.ooms_of(self.device).next() {
+            text += &format!(" out of memory, first at {}.", since_start(first));
         }
         if let Some(NamedMoment { name, time_nanos }) = self.timeline.alerts.first() {
             let times = self.timeline.alerts.len();
@@ -183,7 +183,7 @@ impl<'a> Plot<'a> {
             area.draw(&line).map_err(failed)?;
         }
         let alerts = self.timeline.alerts.iter().map(|alert| (alert.time_nanos, alert.name.as_str()));
-        let ooms = self.timeline.oom_nanos.iter().map(|time_nanos| (*time_nanos, "out of memory"));
+        let ooms = self.timeline.ooms_of(self.device).map(|time_nanos| (time_nanos, "out of memory"));
         let lines_of = |moments: &mut dyn Iterator<Item = (i64, &'a str)>| {
             let mut lines: Vec<(i32, &str)> = moments.map(|(at, name)| (pixel(at), name)).collect();
             // Several that are as good as at one place look like one.
@@ -263,7 +263,7 @@ impl<'a> Plot<'a> {
             LegendEntry::new(text, colour(series.curve), Swatch::Line)
         };
         let mut entries: Vec<LegendEntry> = self.series.iter().map(curve).collect();
-        if !self.timeline.oom_nanos.is_empty() {
+        if self.timeline.ooms_of(self.device).next().is_some() {
             entries.push(LegendEntry::new("out of memory", OOM, Swatch::Line));
         }
         if !self.timeline.alerts.is_empty() {

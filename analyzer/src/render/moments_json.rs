@@ -45,7 +45,8 @@ fn device_json(device: &DeviceMoments, origin_nanos: i64) -> Value {
 }
 
 fn moment_json(moment: &MomentRow, origin_nanos: i64) -> Value {
-    let why: Vec<String> = moment.reasons.iter().map(why).collect();
+    let is_more = |reason: &&Reason| moment.reasons.len() == 1 || **reason != Reason::Grid;
+    let why: Vec<String> = moment.reasons.iter().filter(is_more).map(why).collect();
     let mut value = json!({
         "t": moment.time_nanos.saturating_sub(origin_nanos),
         "why": why.join(", "),
@@ -64,7 +65,9 @@ fn moment_json(moment: &MomentRow, origin_nanos: i64) -> Value {
 }
 
 fn share<K: serde::Serialize>(share: &Share<K>) -> Value {
-    json!([share.of, share.bytes, share.blocks])
+    // Of memory in blocks that are not known only the sum is.
+    let blocks = (share.blocks > 0 || share.bytes == 0).then_some(share.blocks);
+    json!([share.of, share.bytes, blocks])
 }
 
 fn why(reason: &Reason) -> String {

@@ -388,7 +388,8 @@ pub fn categories_table(device: &DeviceSummary) -> Table {
                 Cell::Text(of.category.clone()),
                 Cell::Bytes(of.total.bytes),
                 Cell::Share(of.total.bytes as f64 / total.max(1) as f64),
-                Cell::count(i64::try_from(of.total.blocks).ok()),
+                // Of memory in blocks that are not known only the sum is.
+                Cell::count(i64::try_from(of.total.blocks).ok().filter(|blocks| *blocks > 0)),
                 Cell::Bytes(of.total.tagged_bytes),
                 Cell::Bytes(of.total.inferred_bytes),
                 Cell::Bytes(of.total.recomputed_bytes),

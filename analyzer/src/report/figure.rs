@@ -60,8 +60,8 @@ impl Figure {
         drawing.add_peaks(&mut plot, device);
         plot.set_layout(drawing.layout(time_name));
         plot.set_configuration(Configuration::new().responsive(true).display_logo(false));
-        let stride = timeline.oom_nanos.len().div_ceil(MOST_OOMS).max(1);
-        let ooms: Vec<f64> = timeline.oom_nanos.iter().step_by(stride).map(|at| drawing.x(*at)).collect();
+        let stride = timeline.ooms_of(device).count().div_ceil(MOST_OOMS).max(1);
+        let ooms: Vec<f64> = timeline.ooms_of(device).step_by(stride).map(|at| drawing.x(at)).collect();
         let extra = serde_json::json!({
             "device": device,
             "name": render::device_name(device),

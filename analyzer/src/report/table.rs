@@ -70,6 +70,11 @@ impl HtmlCell {
                 (Some(number.to_string()), Some(format!("{number} bytes")))
             }
             Cell::Nanos(number) => (Some(number.to_string()), Some(format!("{number} ns"))),
+            // What is no number is as good as unknown.
+            Cell::Real(value) if value.is_nan() => (Some(String::new()), None),
+            Cell::Real(value) if value.is_infinite() => {
+                (Some(if *value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()), None)
+            }
             Cell::Real(value) | Cell::Share(value) | Cell::DeltaShare(value) => {
                 (Some(value.to_string()), Some(value.to_string()))
             }

@@ -1,23 +1,33 @@
 //! The run in three sentences: how high memory stood, what it was, and how it went.
 
-use crate::analysis::{DeviceSummary, GrowthVerdict, ProcessSummary, Summary};
+use crate::analysis::{DeviceSummary, GrowthCurve, GrowthVerdict, ProcessSummary, Summary};
 use crate::render;
 
 /// Three sentences about `process`: its peak, what that consists of, and how it ended, with what is to be done first.
+/// `part` says which part of the recording is shown, if not all of it.
 #[must_use]
-pub fn verdict(summary: &Summary, process: &ProcessSummary, first_hint: Option<&str>) -> Vec<String> {
-    let device = process.devices.iter().max_by_key(|device| device.allocated.bytes);
+pub fn verdict(
+    summary: &Summary,
+    process: &ProcessSummary,
+    part: Option<&str>,
+    first_hint: Option<&str>,
+) -> Vec<String> {
+    // Of several that are as high, the first.
+    let device = process
+        .devices
+        .iter()
+        .max_by_key(|device| (device.allocated.bytes, std::cmp::Reverse(device.device)));
     vec![
-        height(process, device),
+        height(process, device, part),
         device.map_or_else(
             || "What it consisted of is not known: no allocations were recorded.".to_owned(),
             contents,
         ),
-        course(summary, process, first_hint),
+        course(summary, process, part, first_hint),
     ]
 }
 
-fn height(process: &ProcessSummary, device: Option<&DeviceSummary>) -> String {
+fn height(process: &ProcessSummary, device: Option<&DeviceSummary>, part: Option<&str>) -> String {
     let origin = process.span_nanos.map_or(0, |span| span.0);
     let (what, peak, total) =
         match (device, process.device_use.iter().max_by_key(|used| used.used.bytes), &process.rss) {
@@ -34,7 +44,10 @@ fn height(process: &ProcessSummary, device: Option<&DeviceSummary>) -> String {
             (None, None, Some(rss)) => ("resident on the host".to_owned(), rss, None),
             (None, None, None) => return "No memory was recorded.".to_owned(),
         };
-    let mut text = format!("Memory peaked at {} {what}", render::bytes(peak.bytes));
+    let mut text = match part {
+        Some(part) => format!("In this part, {part}, memory peaked at {} {what}", render::bytes(peak.bytes)),
+        None => format!("Memory peaked at {} {what}", render::bytes(peak.bytes)),
+    };
     if let Some(total) = total {
         text += &format!(
             " ({:.0} % of {})",
@@ -60,7 +73,7 @@ fn contents(device: &DeviceSummary) -> String {
     let named: Vec<String> = device
         .categories
         .iter()
-        .filter(|of| of.category != "unknown" && share(of.total.bytes) >= 0.05)
+        .filter(|of| share(of.total.bytes) >= 0.05)
         .map(|of| format!("{} {:.0} %", of.category, share(of.total.bytes) * 100.0))
         .collect();
     let holder = device.holders.iter().find(|holder| holder.site.is_some());
@@ -68,7 +81,9 @@ fn contents(device: &DeviceSummary) -> String {
         let site = render::printable(holder.site.as_deref().unwrap_or_default());
         format!("the largest known holder is {site} with {}", render::bytes(holder.bytes))
     });
-    match (named.is_empty(), largest) {
+    let is_known =
+        device.categories.iter().any(|of| of.category != "unknown" && share(of.total.bytes) >= 0.05);
+    match (!is_known, largest) {
         (false, Some(largest)) => format!("It was {}; {largest}.", named.join(", ")),
         (false, None) => format!("It was {}.", named.join(", ")),
         (true, Some(largest)) => format!("What it was for is not known; {largest}."),
@@ -76,21 +91,39 @@ fn contents(device: &DeviceSummary) -> String {
     }
 }
 
-fn course(summary: &Summary, process: &ProcessSummary, first_hint: Option<&str>) -> String {
+fn course(
+    summary: &Summary,
+    process: &ProcessSummary,
+    part: Option<&str>,
+    first_hint: Option<&str>,
+) -> String {
     let mut parts = Vec::new();
     parts.push(match (process.first_oom_nanos, process.ended.as_str()) {
+        (Some(_), _) if part.is_some() => "an allocation failed".to_owned(),
+        (None, _) if part.is_some() => "how the whole run went is not told here".to_owned(),
         (Some(_), ended) => format!("an allocation failed (the recording ended: {ended})"),
         (None, "clean") => "the run ended cleanly".to_owned(),
         (None, "unknown") => "how it ended is not recorded".to_owned(),
         (None, ended) => format!("the recording ended: {ended}"),
     });
-    if let Some(growth) = &process.growth {
+    if let Some(growth) = process.growth.as_ref().filter(|growth| !growth.growths.is_empty()) {
         let leaks: Vec<String> = growth
             .leaks()
             .map(|leak| {
                 let rate = leak.slope_bytes.unwrap_or_default().round() as i64;
                 let of = format!("{} {}", render::device_name(leak.device), leak.curve.as_str());
-                format!("{of} leaks {} per {}", render::bytes(rate), growth.unit.as_str())
+                match leak.curve {
+                    // What stays need not grow with it.
+                    GrowthCurve::AllocatedPeak => {
+                        let of = render::device_name(leak.device);
+                        format!(
+                            "the peak on {of} grows by {} per {}",
+                            render::bytes(rate),
+                            growth.unit.as_str()
+                        )
+                    }
+                    _ => format!("{of} leaks {} per {}", render::bytes(rate), growth.unit.as_str()),
+                }
             })
             .collect();
         let is_judged = growth.growths.iter().any(|of| of.verdict != GrowthVerdict::TooShort);

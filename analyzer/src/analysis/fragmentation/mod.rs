@@ -120,7 +120,7 @@ pub fn fragmentation(
         phases: Vec::new(),
         steps: Vec::new(),
         peaks: Vec::new(),
-        oom_nanos: pass.ooms.iter().map(|oom| oom.event.time_nanos).collect(),
+        ooms: Vec::new(),
         alerts: Vec::new(),
         limits: Vec::new(),
     };

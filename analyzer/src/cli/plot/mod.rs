@@ -160,9 +160,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     if common.format() != Format::Text {
         bail!(
-            "a plot is SVG; the commands of the same names have its data as {:?}, those of blocks, breakdown and ranks \
-             are `peaks`, `timeline --by category` and `steps --by-step`",
-            common.format()
+            "a plot is SVG; the commands of the same names have its data, those of blocks, breakdown and ranks \
+             are `peaks`, `timeline --by category` and `steps --by-step`"
         );
     }
     let sources: Vec<Source> = if args.kind.is_of_several() {

@@ -18,6 +18,9 @@ pub(super) fn draw(request: &Request<'_>) -> Result<Drawn> {
         return Err(request.nothing("phases in this part"));
     }
     let device = request.device(&outcome).unwrap_or(-1);
+    if !rows.iter().any(|row| row.device() == Some(device)) {
+        return Err(request.nothing("allocations inside phases in this part"));
+    }
     let svg = plot::phases_svg(&rows, device, &request.config_of(process))?;
     Ok(Drawn { svg, warnings: outcome.anomalies.warnings() })
 }

@@ -40,7 +40,12 @@ impl<'a> Request<'a> {
 
     /// The device that was asked for, else that with the highest peak of allocated, if there is one.
     pub(super) fn device(&self, outcome: &Outcome) -> Option<i16> {
-        let busiest = || outcome.devices.iter().max_by_key(|device| device.allocated_peak.bytes);
+        let busiest = || {
+            outcome.devices.iter().max_by_key(|device| {
+                // Of several that are as high, the first.
+                (device.allocated_peak.bytes, std::cmp::Reverse(device.device))
+            })
+        };
         self.args.common.device.or_else(|| Some(busiest()?.device))
     }
 

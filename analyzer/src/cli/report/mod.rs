@@ -7,7 +7,7 @@ mod sections;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tidegauge_schemas::layout::ProcessId;
 
 use super::arguments::Common;
@@ -15,7 +15,7 @@ use super::output;
 use super::plot::Kind;
 use crate::analysis::{self, ProcessSummary, Summary};
 use crate::load::Source;
-use crate::render;
+use crate::render::{self, Format};
 use crate::report::{Card, Figure, Report, Section, bands_json, verdict};
 use parts::Parts;
 use plots::Plots;
@@ -36,6 +36,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let path = common.output.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_OUTPUT));
+    if common.format() != Format::Text {
+        bail!(
+            "a report is a page; the commands that it is made of have its data: `tidegauge summary --json` and others"
+        );
+    }
     output::check_free(&path, common.force)?;
     if let Some(folder) = &args.svg_dir {
         Plots::check_free(folder, common.force)?;
@@ -48,6 +53,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         |process| common.window(process),
         |device| selection.shows_device(device),
     )?;
+    let of_process = |process: &ProcessSummary| {
+        let allocated = process.devices.iter().map(|device| device.device);
+        allocated.chain(process.device_use.iter().map(|device| device.device)).collect::<Vec<_>>()
+    };
+    common.expect_device(summary.processes.iter().flat_map(of_process))?;
     let shown = process_to_show(&summary).context("no process of the run can be read")?;
     // The page is about one process; where it compares it with others, it says so.
     let of_process = common.of_process(shown.id);
@@ -74,6 +84,16 @@ fn process_to_show(summary: &Summary) -> Option<&ProcessSummary> {
     worst.or_else(own).or_else(|| summary.processes.first())
 }
 
+/// Which part of the recording is shown, in words; nothing if all of it is.
+fn part_shown(common: &Common) -> Option<String> {
+    match (common.start.map(render::duration), common.end.map(render::duration)) {
+        (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
+        (Some(start), None) => Some(format!("from {start} on")),
+        (None, Some(end)) => Some(format!("up to {end}")),
+        (None, None) => None,
+    }
+}
+
 fn page(
     common: &Common,
     sources: &[Source],
@@ -96,7 +116,12 @@ fn page(
         (std::cmp::Reverse(allocated.map_or(0, |of| of.allocated.bytes)), *device)
     });
     devices.dedup();
-    let timeline = Section::new("timeline", "Timeline").plot(plots.of(Kind::Timeline));
+    let mut timeline = Section::new("timeline", "Timeline").plot(plots.of(Kind::Timeline));
+    let source = sources[0].processes.iter().find(|of| of.id == process.id);
+    if source.is_some_and(|of| !of.has_times()) {
+        timeline =
+            timeline.sentence("The recording has no times: its entries are shown a microsecond apart.");
+    }
     let of_others = summary.processes.len() - 1;
     let mut subtitle = process.id.to_string();
     if of_others > 0 {
@@ -108,10 +133,14 @@ fn page(
     if let Some((begin, end)) = process.span_nanos {
         subtitle += &format!(" for {}", render::duration(end - begin));
     }
+    let part = part_shown(common);
+    if let Some(part) = &part {
+        subtitle += &format!("; this page shows the part {part}");
+    }
     let report = Report {
         title: of_bounded_length(&super::plot::run_name(&sources[0])),
         subtitle: of_bounded_length(&subtitle),
-        verdict: verdict(summary, process, hints.first().map(String::as_str))
+        verdict: verdict(summary, process, part.as_deref(), hints.first().map(String::as_str))
             .iter()
             .map(|sentence| of_bounded_length(sentence))
             .collect(),
