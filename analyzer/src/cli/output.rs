@@ -52,11 +52,16 @@ pub(super) fn check_free(path: &Path, force: bool) -> Result<()> {
     if known.is_some() && !force {
         bail!("it exists already; use --force to replace it: {}", path.display());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("there is no folder {} to write into: {}", folder.display(), path.display());
-    }
     Ok(())
+}
+
+/// Refuses a path in a folder that there is not; before a long computation.
+pub(super) fn check_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("there is no folder {} to write into: {}", folder.display(), path.display()),
+        None => Ok(()),
+    }
 }
 
 /// Has a file written as it comes: under a temporary name, so that nobody sees half of it.

@@ -140,7 +140,7 @@ mod tests {
                 "name": "device 0",
                 "kinds": ["parameter"],
                 "moments": [{
-                    "t": 123, "why": "peak of step 3, moment", "step": 3, "phase": "forward", "bytes": 60,
+                    "t": 123, "why": "peak of step 3", "step": 3, "phase": "forward", "bytes": 60,
                     "exact": false, "seq": 9, "c": [[0, 60, 2]], "s": [[0, 50, 1], [null, 7, 1]], "more": [2, 3, 4],
                 }],
             }],

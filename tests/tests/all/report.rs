@@ -121,7 +121,7 @@ fn a_run_of_one_event_has_one_moment() {
     let page = page_of(&TraceBuilder::new().alloc(1, 5000));
     let [(0, moments)] = page.moments()[..] else { panic!("{}", page.data["moments"]) };
     assert_eq!((moments.len(), &moments[0]["bytes"], &moments[0]["t"]), (1, &json!(5000), &json!(0)));
-    assert_eq!(moments[0]["why"], "peak, moment");
+    assert_eq!(moments[0]["why"], "peak");
     assert!(page.outside.contains("Memory peaked at 4.88 KiB"), "{}", page.outside);
 }
 

@@ -42,6 +42,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         );
     }
     output::check_free(&path, common.force)?;
+    output::check_folder(&path)?;
     if let Some(folder) = &args.svg_dir {
         Plots::check_free(folder, common.force)?;
     }
