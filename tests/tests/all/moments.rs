@@ -54,7 +54,7 @@ fn of_device(all: &[Peaks], device: i16) -> &Peaks {
 
 /// The largest sites and what the others sum up to are those of the full list.
 fn assert_sites(moments: &Moments, row: &MomentRow, all: &Peaks, what: &str) {
-    let listed: Vec<(Option<String>, i64, Option<u64>)> = row
+    let listed: Vec<(Option<String>, i64, u64)> = row
         .sites
         .iter()
         .map(|share| (share.of.map(|of| moments.sites[of].clone()), share.bytes, share.blocks))
