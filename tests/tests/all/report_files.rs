@@ -190,20 +190,18 @@ fn nothing_is_written_of_a_run_that_cannot_be_read() {
     let options = ["-q", "--svg-dir", plots.to_str().unwrap()];
     for table in ["events", "checkpoints", "sites"] {
         let parts = run.join(table).join("rank=0/process=0");
-        for name in names_in(&parts) {
-            let part = parts.join(&name);
-            let bytes = std::fs::read(&part).unwrap();
-            for length in [0, 10, bytes.len() / 2, bytes.len() - 1] {
-                std::fs::write(&part, &bytes[..length]).unwrap();
-                for runs in [&[run.as_path()][..], &[whole.as_path(), &run]] {
-                    let said = refused(&tried(runs, &out.join("report.html"), &options));
-                    assert!(said.contains(part.to_str().unwrap()), "{name} cut to {length}: {said}");
-                    assert_eq!(names_in(&out), Vec::<String>::new(), "{name} cut to {length}");
-                }
+        let name = names_in(&parts).swap_remove(0);
+        let part = parts.join(&name);
+        let bytes = std::fs::read(&part).unwrap();
+        for length in [0, 10, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&part, &bytes[..length]).unwrap();
+            for runs in [&[run.as_path()][..], &[whole.as_path(), &run]] {
+                let said = refused(&tried(runs, &out.join("report.html"), &options));
+                assert!(said.contains(part.to_str().unwrap()), "{name} cut to {length}: {said}");
+                assert_eq!(names_in(&out), Vec::<String>::new(), "{name} cut to {length}");
             }
-            std::fs::write(&part, &bytes).unwrap();
-            break;
         }
+        std::fs::write(&part, &bytes).unwrap();
     }
     assert!(tried(&[&run], &out.join("report.html"), &options).status.success(), "whole again");
 }
