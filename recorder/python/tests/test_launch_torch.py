@@ -146,7 +146,7 @@ def main():
             pass
     x = torch.ones(1)
     dist.all_reduce(x)
-    os.write(1, f"{os.getpid()} {x.item()}\n".encode())  # At once: the workers share it.
+    os.write(1, f"{os.getpid()} {x.item()}\\n".encode())  # At once: the workers share it.
     dist.destroy_process_group()
 if __name__ == "__main__":
     main()
